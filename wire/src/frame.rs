@@ -1,0 +1,186 @@
+//! Frame buffers: one allocation each, recycled, with room in front for a virtio header and a tunnel's headers.
+//!
+//! ```text
+//!  |<------------ HEADROOM ------------>|<---- frame, at most FRAME_MAX ---->|
+//!  | … room to prepend … | virtio (24)  | dst | src | type | payload …       |
+//!                        ^ head − 24    ^ head                              ^ head + len
+//! ```
+//!
+//! The virtio header is read into and written from the 24 octets just before the frame, so that a TAP read or
+//! write is one contiguous system call whatever was pushed or popped in between.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::ethernet;
+use crate::offload::{Offload, VNET_HDR_LEN};
+
+/// Octets before a fresh frame: a VXLAN-in-IPv6 tunnel (70), a VLAN tag and the virtio header, rounded up so that
+/// the IP header behind the 14-octet Ethernet header is 16-octet aligned relative to the allocation.
+pub const HEADROOM: usize = 130;
+
+/// The longest frame: a 64 KiB super-segment behind an Ethernet header and one VLAN tag.
+pub const FRAME_MAX: usize = ethernet::HEADER_LEN + ethernet::TAG_LEN + 65_535;
+
+const STORAGE_LEN: usize = HEADROOM + FRAME_MAX;
+
+/// One frame and its offload metadata. Moving it moves a pointer.
+#[derive(Debug)]
+pub struct FrameBuf {
+    storage: Box<[u8]>,
+    head: u32,
+    len: u32,
+    /// What the frame's sender left unfinished.
+    pub offload: Offload,
+}
+
+impl FrameBuf {
+    fn allocate() -> Self {
+        Self { storage: vec![0; STORAGE_LEN].into_boxed_slice(), head: HEADROOM as u32, len: 0, offload: Offload::NONE }
+    }
+
+    /// The frame's octets, from the destination address on.
+    pub fn bytes(&self) -> &[u8] {
+        &self.storage[self.head as usize..(self.head + self.len) as usize]
+    }
+
+    /// The frame's octets for editing in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.storage[self.head as usize..(self.head + self.len) as usize]
+    }
+
+    /// Octets in the frame.
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no frame has been stored yet.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Replaces the frame with `bytes`, without offload metadata. Returns `false`, leaving the buffer empty, if they
+    /// are more than [`FRAME_MAX`].
+    pub fn fill(&mut self, bytes: &[u8]) -> bool {
+        self.clear();
+        let fits = bytes.len() <= FRAME_MAX;
+        if fits {
+            self.storage[HEADROOM - VNET_HDR_LEN..HEADROOM].fill(0);
+            self.storage[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
+            self.set_len(bytes.len());
+        }
+        fits
+    }
+
+    /// Empties the buffer and gives all headroom back.
+    pub fn clear(&mut self) {
+        self.head = HEADROOM as u32;
+        self.len = 0;
+        self.offload = Offload::NONE;
+    }
+
+    /// Where a device with a virtio header writes: header and frame in one contiguous slice.
+    /// Follow with [`FrameBuf::received`].
+    pub fn receive_area(&mut self) -> &mut [u8] {
+        self.clear();
+        &mut self.storage[HEADROOM - VNET_HDR_LEN..]
+    }
+
+    /// Accepts `read` octets that a device put into [`FrameBuf::receive_area`]: header first, then the frame.
+    /// The header stays where it is until [`FrameBuf::parse_offload`] reads it.
+    pub fn received(&mut self, read: usize) {
+        self.set_len(read.saturating_sub(VNET_HDR_LEN).min(FRAME_MAX));
+    }
+
+    /// Reads the virtio header in front of the frame into [`FrameBuf::offload`].
+    ///
+    /// # Errors
+    /// As [`Offload::parse`] and [`Offload::check`].
+    pub fn parse_offload(&mut self) -> Result<(), crate::DropReason> {
+        let at = self.head as usize - VNET_HDR_LEN;
+        let header: &[u8; VNET_HDR_LEN] = self.storage[at..].first_chunk().expect("headroom holds the header");
+        self.offload = Offload::parse(header)?;
+        self.offload.check(self.len())
+    }
+
+    /// Header and frame in one contiguous slice, as a device with a virtio header takes them.
+    pub fn send_area(&mut self) -> &[u8] {
+        let at = self.head as usize - VNET_HDR_LEN;
+        let header = self.storage[at..].first_chunk_mut().expect("headroom holds the header");
+        self.offload.emit(header);
+        &self.storage[at..(self.head + self.len) as usize]
+    }
+
+    /// Makes room for `octets` more in front; `None` if the headroom (less the virtio header) is used up.
+    /// The new octets are whatever was there before: the caller writes them.
+    pub fn prepend(&mut self, octets: usize) -> Option<&mut [u8]> {
+        let room = self.head as usize - VNET_HDR_LEN;
+        if octets > room {
+            return None;
+        }
+        self.head -= octets as u32;
+        self.len += octets as u32;
+        Some(&mut self.bytes_mut()[..octets])
+    }
+
+    /// Cuts `octets` from the front, as when a header is popped; at most all of the frame.
+    pub fn advance(&mut self, octets: usize) {
+        let octets = octets.min(self.len()) as u32;
+        self.head += octets;
+        self.len -= octets;
+    }
+
+    /// Shortens the frame to `len` octets; longer is ignored.
+    pub fn truncate(&mut self, len: usize) {
+        self.set_len(len.min(self.len()));
+    }
+
+    /// Makes this a copy of `other`, offload metadata included.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.head = other.head;
+        self.len = other.len;
+        self.offload = other.offload;
+        let (from, to) = (self.head as usize, (self.head + self.len) as usize);
+        self.storage[from..to].copy_from_slice(other.bytes());
+    }
+
+    fn set_len(&mut self, len: usize) {
+        debug_assert!(len <= FRAME_MAX);
+        self.len = len as u32;
+    }
+}
+
+/// Spare buffers, last in first out, so that the warmest is reused first.
+///
+/// Limit: at most [`FramePool::SPARE_MAX`] spares are kept; a buffer put back beyond that is freed. Taking from an
+/// empty pool allocates, so a warm corridor never does.
+#[derive(Debug, Default)]
+pub struct FramePool {
+    spare: Vec<FrameBuf>,
+}
+
+impl FramePool {
+    /// Spares kept: four bursts of 64 frames, 16 MiB once all have held super-segments.
+    pub const SPARE_MAX: usize = 256;
+
+    /// An empty buffer.
+    pub fn take(&mut self) -> FrameBuf {
+        self.spare.pop().map_or_else(FrameBuf::allocate, |mut frame| {
+            frame.clear();
+            frame
+        })
+    }
+
+    /// Gives a buffer back.
+    pub fn put(&mut self, frame: FrameBuf) {
+        if self.spare.len() < Self::SPARE_MAX {
+            self.spare.push(frame);
+        }
+    }
+
+    /// Buffers waiting to be taken.
+    pub fn spare_count(&self) -> usize {
+        self.spare.len()
+    }
+}
