@@ -220,7 +220,9 @@ mod tests {
             assert!(ids.insert(reason.id()), "{} stands twice", reason.id());
             assert_eq!(DropReason::from_id(reason.id()), Some(reason));
             assert!(
-                ["admit.", "learn.", "route.", "forward.", "deliver."].iter().any(|room| reason.id().starts_with(room)),
+                ["admit.", "learn.", "route.", "forward.", "deliver."]
+                    .iter()
+                    .any(|room| reason.id().starts_with(room)),
                 "{} names no room",
                 reason.id()
             );

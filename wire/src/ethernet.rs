@@ -13,6 +13,8 @@ use crate::frame::FrameBuf;
 pub const HEADER_LEN: usize = 14;
 /// Octets a VLAN tag adds.
 pub const TAG_LEN: usize = 4;
+/// The same as a distance, for positions that move with the tag.
+const TAG_SHIFT: i16 = 4;
 
 /// IPv4 (RFC 894).
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -76,7 +78,7 @@ impl EthernetHeader {
 pub fn pop_tag(frame: &mut FrameBuf) {
     frame.bytes_mut().copy_within(0..12, TAG_LEN);
     frame.advance(TAG_LEN);
-    frame.offload.shift(-(TAG_LEN as i16));
+    frame.offload.shift(-TAG_SHIFT);
 }
 
 /// Puts a tag behind the addresses.
@@ -89,7 +91,7 @@ pub fn push_tag(frame: &mut FrameBuf, tci: Tci) -> Result<(), DropReason> {
     bytes.copy_within(TAG_LEN..TAG_LEN + 12, 0);
     bytes[12..14].copy_from_slice(&ETHERTYPE_VLAN.to_be_bytes());
     bytes[14..16].copy_from_slice(&tci.0.to_be_bytes());
-    frame.offload.shift(TAG_LEN as i16);
+    frame.offload.shift(TAG_SHIFT);
     Ok(())
 }
 
@@ -98,9 +100,8 @@ mod tests {
     use super::*;
     use crate::frame::FramePool;
 
-    const TAGGED: [u8; 20] = [
-        0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x81, 0x00, 0x60, 0x0a, 0x08, 0x00, 0xaa, 0xbb,
-    ];
+    const TAGGED: [u8; 20] =
+        [0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x81, 0x00, 0x60, 0x0a, 0x08, 0x00, 0xaa, 0xbb];
 
     #[test]
     fn parses_with_and_without_a_tag() {

@@ -29,30 +29,35 @@ const STORAGE_LEN: usize = HEADROOM + FRAME_MAX;
 #[derive(Debug)]
 pub struct FrameBuf {
     storage: Box<[u8]>,
-    head: u32,
-    len: u32,
+    head: usize,
+    len: usize,
     /// What the frame's sender left unfinished.
     pub offload: Offload,
 }
 
 impl FrameBuf {
     fn allocate() -> Self {
-        Self { storage: vec![0; STORAGE_LEN].into_boxed_slice(), head: HEADROOM as u32, len: 0, offload: Offload::NONE }
+        Self {
+            storage: vec![0; STORAGE_LEN].into_boxed_slice(),
+            head: HEADROOM,
+            len: 0,
+            offload: Offload::NONE,
+        }
     }
 
     /// The frame's octets, from the destination address on.
     pub fn bytes(&self) -> &[u8] {
-        &self.storage[self.head as usize..(self.head + self.len) as usize]
+        &self.storage[self.head..self.head + self.len]
     }
 
     /// The frame's octets for editing in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.storage[self.head as usize..(self.head + self.len) as usize]
+        &mut self.storage[self.head..self.head + self.len]
     }
 
     /// Octets in the frame.
     pub const fn len(&self) -> usize {
-        self.len as usize
+        self.len
     }
 
     /// Whether no frame has been stored yet.
@@ -75,7 +80,7 @@ impl FrameBuf {
 
     /// Empties the buffer and gives all headroom back.
     pub fn clear(&mut self) {
-        self.head = HEADROOM as u32;
+        self.head = HEADROOM;
         self.len = 0;
         self.offload = Offload::NONE;
     }
@@ -98,35 +103,36 @@ impl FrameBuf {
     /// # Errors
     /// As [`Offload::parse`] and [`Offload::check`].
     pub fn parse_offload(&mut self) -> Result<(), crate::DropReason> {
-        let at = self.head as usize - VNET_HDR_LEN;
-        let header: &[u8; VNET_HDR_LEN] = self.storage[at..].first_chunk().expect("headroom holds the header");
+        let at = self.head - VNET_HDR_LEN;
+        let header: &[u8; VNET_HDR_LEN] =
+            self.storage[at..].first_chunk().expect("headroom holds the header");
         self.offload = Offload::parse(header)?;
         self.offload.check(self.len())
     }
 
     /// Header and frame in one contiguous slice, as a device with a virtio header takes them.
     pub fn send_area(&mut self) -> &[u8] {
-        let at = self.head as usize - VNET_HDR_LEN;
+        let at = self.head - VNET_HDR_LEN;
         let header = self.storage[at..].first_chunk_mut().expect("headroom holds the header");
         self.offload.emit(header);
-        &self.storage[at..(self.head + self.len) as usize]
+        &self.storage[at..self.head + self.len]
     }
 
     /// Makes room for `octets` more in front; `None` if the headroom (less the virtio header) is used up.
     /// The new octets are whatever was there before: the caller writes them.
     pub fn prepend(&mut self, octets: usize) -> Option<&mut [u8]> {
-        let room = self.head as usize - VNET_HDR_LEN;
+        let room = self.head - VNET_HDR_LEN;
         if octets > room {
             return None;
         }
-        self.head -= octets as u32;
-        self.len += octets as u32;
+        self.head -= octets;
+        self.len += octets;
         Some(&mut self.bytes_mut()[..octets])
     }
 
     /// Cuts `octets` from the front, as when a header is popped; at most all of the frame.
     pub fn advance(&mut self, octets: usize) {
-        let octets = octets.min(self.len()) as u32;
+        let octets = octets.min(self.len());
         self.head += octets;
         self.len -= octets;
     }
@@ -141,13 +147,13 @@ impl FrameBuf {
         self.head = other.head;
         self.len = other.len;
         self.offload = other.offload;
-        let (from, to) = (self.head as usize, (self.head + self.len) as usize);
+        let (from, to) = (self.head, self.head + self.len);
         self.storage[from..to].copy_from_slice(other.bytes());
     }
 
     fn set_len(&mut self, len: usize) {
         debug_assert!(len <= FRAME_MAX);
-        self.len = len as u32;
+        self.len = len;
     }
 }
 

@@ -13,14 +13,22 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod bucket;
+pub mod cidr;
 pub mod drop;
 pub mod ethernet;
+pub mod flow;
 pub mod frame;
 pub mod offload;
+pub mod rng;
 pub mod time;
 
 pub use addr::{DomainId, Mac, PortId, UnicastMac, Vid};
+pub use bucket::TokenBucket;
+pub use cidr::Cidr;
 pub use drop::DropReason;
+pub use flow::FlowHash;
 pub use frame::{FrameBuf, FramePool};
 pub use offload::Offload;
+pub use rng::Rng;
 pub use time::Instant;
