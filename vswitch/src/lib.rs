@@ -1,5 +1,23 @@
-//! x
+//! The switch: which domain a frame belongs to, who may say what, where stations live, and where frames go.
+//!
+//! Three rooms of the corridor are here, each a method of [`Switch`], called once per frame and in this order:
+//!
+//! ```text
+//!  admit    well formed? which domain (port, VLAN)? may this port say that? rate?      → Admitted or a DropReason
+//!  learn    the source lives behind this port                                          → what changed
+//!  forward  the destination of the frame's *current* domain                            → one port, many, or a DropReason
+//! ```
+//!
+//! Inside the corridor a frame is untagged; `admit` takes its tag off and `deliver` (in `node`) puts the egress
+//! port's tag on. Everything a frame needs was compiled into a [`SwitchPlan`] beforehand; the only state is the
+//! forwarding database ([`fdb`]), the storm buckets and counters.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod plan;
+
+pub use plan::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan};

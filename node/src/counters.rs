@@ -1,0 +1,84 @@
+//! Counters: what each walk came to, for each port, and how the walks ended in total.
+//!
+//! Every walk ends exactly one way, so `received = forwarded + consumed + dropped` holds at all times
+//! ([`Counters::balance`]); the simulator and the fuzzer check it after each event.
+
+use alloc::vec::Vec;
+
+use wire::{DropReason, PortId};
+
+/// What one port has seen. Frames are counted as the device delivers them: a super-segment is one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Frames that entered.
+    pub rx_frames: u64,
+    /// Octets that entered, Ethernet header included.
+    pub rx_bytes: u64,
+    /// Frames that left.
+    pub tx_frames: u64,
+    /// Octets that left.
+    pub tx_bytes: u64,
+    /// Frames that entered here and were dropped, by reason.
+    pub drops: [u64; DropReason::COUNT],
+}
+
+impl Default for PortCounters {
+    fn default() -> Self {
+        Self { rx_frames: 0, rx_bytes: 0, tx_frames: 0, tx_bytes: 0, drops: [0; DropReason::COUNT] }
+    }
+}
+
+/// Counters of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// By [`PortId`]; ports that never existed have zeros.
+    pub ports: Vec<PortCounters>,
+    /// Frames that entered the corridor.
+    pub received: u64,
+    /// Walks that ended in at least one egress port.
+    pub forwarded: u64,
+    /// Walks that ended with the router taking the frame (ARP, echo).
+    pub consumed: u64,
+    /// Walks that ended in a drop, for whatever reason.
+    pub dropped: u64,
+    /// Frames that the router made: answers.
+    pub originated: u64,
+    /// Copies sent because of flooding, beyond the first.
+    pub flood_copies: u64,
+    /// Stations learned.
+    pub stations_learned: u64,
+    /// Stations that appeared behind another port.
+    pub stations_moved: u64,
+    /// Stations forgotten because they were silent.
+    pub stations_aged: u64,
+    /// Stations not learned because their domain was full.
+    pub stations_refused_domain: u64,
+    /// Stations not learned because their port was full.
+    pub stations_refused_port: u64,
+}
+
+impl Counters {
+    /// The counters of `port`, made if need be.
+    pub fn port_mut(&mut self, port: PortId) -> &mut PortCounters {
+        if port.index() >= self.ports.len() {
+            self.ports.resize_with(port.index() + 1, PortCounters::default);
+        }
+        &mut self.ports[port.index()]
+    }
+
+    /// Dropped frames by reason, over all ports.
+    pub fn drops(&self) -> [u64; DropReason::COUNT] {
+        let mut total = [0; DropReason::COUNT];
+        for port in &self.ports {
+            for (sum, count) in total.iter_mut().zip(port.drops) {
+                *sum += count;
+            }
+        }
+        total
+    }
+
+    /// Whether every walk ended exactly one way.
+    pub fn balance(&self) -> bool {
+        self.received == self.forwarded + self.consumed + self.dropped
+    }
+}

@@ -1,0 +1,97 @@
+//! What comes in and what goes out beside frames.
+
+use alloc::sync::Arc;
+
+use wire::{DomainId, FrameBuf, Mac, PortId};
+
+use crate::plan::Plan;
+
+/// Everything that comes from outside. The recorder sits between receive and [`crate::Node::handle`], so a list of
+/// these with their times is a complete recording.
+#[derive(Debug)]
+pub enum Event {
+    /// A frame arrived at a port, with the virtio header in front as the device gave it.
+    Frame {
+        /// Where.
+        port: PortId,
+        /// What.
+        frame: FrameBuf,
+    },
+    /// The named deadline has come, or the shell wants time to pass.
+    Wake,
+    /// From now on this plan holds. It has been checked ([`Plan::check`]).
+    Configure(Arc<Plan>),
+    /// Forget learned stations.
+    Flush(Flush),
+    /// What another worker's replica has learned.
+    Gossip(Gossip),
+}
+
+/// Which learned stations to forget: those that match every given criterion. Static stations stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Flush {
+    /// Of this domain.
+    pub domain: Option<DomainId>,
+    /// Behind this port.
+    pub port: Option<PortId>,
+    /// With this address.
+    pub mac: Option<Mac>,
+}
+
+/// What replicas of one node tell each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gossip {
+    /// A station was learned, has moved, or is still alive.
+    Station {
+        /// Its domain.
+        domain: DomainId,
+        /// Its address.
+        mac: Mac,
+        /// Where it lives.
+        port: PortId,
+    },
+}
+
+/// Something a person may want to know, as it happens. Rate limited by the node, never one per frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A new station was learned.
+    StationLearned {
+        /// Its domain.
+        domain: DomainId,
+        /// Its address.
+        mac: Mac,
+        /// Where.
+        port: PortId,
+    },
+    /// A station appeared behind another port.
+    StationMoved {
+        /// Its domain.
+        domain: DomainId,
+        /// Its address.
+        mac: Mac,
+        /// Where it was.
+        from: PortId,
+        /// Where it is.
+        to: PortId,
+    },
+    /// A station keeps moving between ports: a loop, or two stations with one address.
+    StationFlapping {
+        /// Its domain.
+        domain: DomainId,
+        /// Its address.
+        mac: Mac,
+        /// Where it was last.
+        port: PortId,
+    },
+    /// The domain remembers as many stations as it may; new ones are flooded to.
+    DomainFull {
+        /// Which.
+        domain: DomainId,
+    },
+    /// The port has as many stations as it may; new ones are flooded to.
+    PortFull {
+        /// Which.
+        port: PortId,
+    },
+}

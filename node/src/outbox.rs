@@ -1,0 +1,78 @@
+//! Where a node puts what leaves: frames to send, notices, gossip. The caller owns it and drains it after each event
+//! or after a batch of them; the bytes and their per-port order are the same either way.
+
+use alloc::vec::Vec;
+
+use wire::{FrameBuf, FramePool, PortId};
+
+use crate::{Gossip, Notice};
+
+/// Notices kept until the next drain. Beyond it they are counted in [`Outbox::notices_lost`], not kept.
+pub const NOTICES_MAX: usize = 1_024;
+
+/// A frame leaves through a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Index of the frame for [`Outbox::frame`]. A flooded frame is sent several times.
+    pub frame: u32,
+    /// Where it leaves.
+    pub port: PortId,
+}
+
+/// Frames, notices and gossip on their way out, and the pool that buffers come from and return to.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Spare buffers, for receiving and for copies.
+    pub pool: FramePool,
+    /// What people may want to know.
+    pub notices: Vec<Notice>,
+    /// Notices that did not fit.
+    pub notices_lost: u64,
+    /// What the other replicas must know; stays empty when the node has none.
+    pub gossip: Vec<Gossip>,
+    frames: Vec<FrameBuf>,
+    sends: Vec<Send>,
+}
+
+impl Outbox {
+    /// What to send, in order.
+    pub fn sends(&self) -> &[Send] {
+        &self.sends
+    }
+
+    /// The frame a [`Send`] names, mutable because a device writes its header into the headroom.
+    pub fn frame(&mut self, send: Send) -> &mut FrameBuf {
+        &mut self.frames[send.frame as usize]
+    }
+
+    /// Forgets what has been sent and gives the buffers back. Notices and gossip stay until taken.
+    pub fn clear_sends(&mut self) {
+        self.sends.clear();
+        // Backwards, so that the buffer received first is on top of the pool and warmest.
+        while let Some(frame) = self.frames.pop() {
+            self.pool.put(frame);
+        }
+    }
+
+    /// Whether nothing is on its way out.
+    pub fn is_empty(&self) -> bool {
+        self.sends.is_empty() && self.notices.is_empty() && self.gossip.is_empty()
+    }
+
+    pub(crate) fn push_frame(&mut self, frame: FrameBuf) -> u32 {
+        self.frames.push(frame);
+        u32::try_from(self.frames.len() - 1).expect("a batch is far smaller than 2^32 frames")
+    }
+
+    pub(crate) fn push_send(&mut self, frame: u32, port: PortId) {
+        self.sends.push(Send { frame, port });
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES_MAX {
+            self.notices.push(notice);
+        } else {
+            self.notices_lost += 1;
+        }
+    }
+}
