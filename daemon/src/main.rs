@@ -1,2 +1,3 @@
-//! x
+//! The `tapestry` binary; everything is in the library beside it.
+
 fn main() {}
