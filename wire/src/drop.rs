@@ -195,16 +195,16 @@ drop_reasons! {
         "Reduce nesting.";
     QueueFull => "deliver.queue-full",
         "The outgoing device would not take the frame at once.",
-        "The receiver's interface is down or its queue is full.",
-        "Check that the interface is up in its namespace.";
+        "The kernel was short of memory for packets, or the device's queue was full.",
+        "Look at memory in the kernel's log; the frame's sender will retransmit what matters.";
     DeviceRefused => "deliver.device-refused",
         "The operating system refused the frame.",
         "The device vanished, or its kernel does not accept this offload.",
         "Look at `tapestry port ls` for the port's error.";
-    HandOffFull => "deliver.hand-off-full",
-        "The worker that owns the flow could not take the frame in time.",
-        "One worker is overloaded while another is not.",
-        "Use fewer workers, or spread the load over more flows.";
+    PortDown => "deliver.port-down",
+        "The outgoing interface is down.",
+        "Somebody took the interface down in its namespace, or it has not been raised yet.",
+        "Raise it: `ip link set dev NAME up` in its namespace.";
 }
 
 #[cfg(test)]

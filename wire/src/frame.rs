@@ -14,7 +14,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::ethernet;
-use crate::offload::{Offload, VNET_HDR_LEN};
+use crate::offload::{Gso, Offload, VNET_HDR_LEN};
 
 /// Octets before a fresh frame: a VXLAN-in-IPv6 tunnel (70), a VLAN tag and the virtio header, rounded up so that
 /// the IP header behind the 14-octet Ethernet header is 16-octet aligned relative to the allocation.
@@ -116,6 +116,21 @@ impl FrameBuf {
         let header = self.storage[at..].first_chunk_mut().expect("headroom holds the header");
         self.offload.emit(header);
         &self.storage[at..self.head + self.len]
+    }
+
+    /// Octets of the frame as it is on a wire: of the whole frame, or of a super-segment's longest segment (headers
+    /// and `gso_size` octets of payload). A super-segment whose headers do not fit it counts as it stands.
+    pub fn segment_len(&self) -> usize {
+        let l4 = usize::from(self.offload.csum_start);
+        let l4_header = match self.offload.gso {
+            Gso::None => return self.len(),
+            Gso::UdpL4 => Some(8),
+            Gso::TcpV4 | Gso::TcpV6 => self.bytes().get(l4 + 12).map(|octet| usize::from(octet >> 4) * 4),
+        };
+        match l4_header {
+            Some(l4_header) => self.len().min(l4 + l4_header + usize::from(self.offload.gso_size)),
+            None => self.len(),
+        }
     }
 
     /// Makes room for `octets` more in front; `None` if the headroom (less the virtio header) is used up.
