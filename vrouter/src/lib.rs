@@ -3,6 +3,10 @@
 //! One room of the corridor is here, [`Router::route`], called once per frame after learning. A frame that is no
 //! business of the router passes untouched. An answer is a *new frame that leaves forwards*: the question's buffer is
 //! rewritten into it, with the gateway as source and the questioner as destination.
+//!
+//! Answered: ARP requests (`arp`), IPv6 neighbour solicitations (`nd`), ICMP and ICMPv6 echo requests (`echo`).
+//! Not done: routing between networks, reassembly of fragments that are addressed to the router, router
+//! advertisements, ICMP errors. What would need them is dropped under a name.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -10,6 +14,12 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod arp;
+mod echo;
+mod ip;
+mod nd;
 pub mod plan;
+pub mod router;
 
 pub use plan::{Gateway, PlanError, RouterPlan};
+pub use router::{Routed, Router};

@@ -167,6 +167,10 @@ drop_reasons! {
         "A packet to the router's own address asks for something other than ICMP echo.",
         "A connection attempt to the gateway address.",
         "Connect to the host or the container instead.";
+    AnswerRate => "route.answer-rate",
+        "The network asks the router more often than it answers.",
+        "A scan, a flood ping of the gateway address, or a station in a loop.",
+        "Find the station that asks so often with `tapestry port ls`.";
     // FORWARD.
     SamePort => "forward.same-port",
         "The destination lives behind the port the frame came from.",

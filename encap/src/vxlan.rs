@@ -1,0 +1,135 @@
+//! VXLAN: an Ethernet frame in a UDP datagram (RFC 7348 §5).
+//!
+//! ```text
+//!  0        1                 4                        7        8
+//!  0x08     reserved          network identifier       reserved inner frame …
+//! ```
+//!
+//! The flag 0x08 (I) says that the identifier is valid. Everything reserved is sent as zero and ignored on receipt.
+//! (Linux drops what has reserved bits set, so sending zero is not only politeness.)
+
+use wire::{DropReason, FrameBuf};
+
+/// Octets of the header.
+pub const HEADER_LEN: usize = 8;
+const FLAG_VNI_VALID: u8 = 0x08;
+
+/// A VXLAN network identifier, 24 bits (RFC 7348 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vni(u32);
+
+impl Vni {
+    /// `None` above 2²⁴ − 1.
+    pub const fn new(vni: u32) -> Option<Self> {
+        if vni < 1 << 24 { Some(Self(vni)) } else { None }
+    }
+
+    /// The identifier as a number.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// Takes the header off a datagram's payload and leaves the inner frame.
+///
+/// # Errors
+/// `admit.encap-truncated`, `admit.encap-flags` without the I flag, `admit.unknown-vni` if it is another network's.
+/// The datagram is then as it was.
+pub fn pop(datagram: &mut FrameBuf, vni: Vni) -> Result<(), DropReason> {
+    let Some(&[flags, _, _, _, a, b, c, _]) = datagram.bytes().first_chunk::<HEADER_LEN>() else {
+        return Err(DropReason::EncapTruncated);
+    };
+    if flags & FLAG_VNI_VALID == 0 {
+        return Err(DropReason::EncapFlags);
+    }
+    if u32::from_be_bytes([0, a, b, c]) != vni.0 {
+        return Err(DropReason::UnknownVni);
+    }
+    datagram.advance(HEADER_LEN);
+    Ok(())
+}
+
+/// Puts the header in front of a finished frame.
+///
+/// # Errors
+/// `deliver.no-headroom`; the frame is then as it was.
+pub fn push(frame: &mut FrameBuf, vni: Vni) -> Result<(), DropReason> {
+    let [_, a, b, c] = vni.0.to_be_bytes();
+    frame.prepend(HEADER_LEN).ok_or(DropReason::Headroom)?.copy_from_slice(&[
+        FLAG_VNI_VALID,
+        0,
+        0,
+        0,
+        a,
+        b,
+        c,
+        0,
+    ]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::buffer;
+
+    /// VNI 1, as flannel's peers send it, and the first octets of an inner frame.
+    const VNI_1: [u8; 12] = [0x08, 0, 0, 0, 0, 0, 1, 0, 0xde, 0xad, 0xbe, 0xef];
+    /// VNI 0x123456 with every reserved bit set.
+    const RESERVED_SET: [u8; 9] = [0xff, 0xff, 0xff, 0xff, 0x12, 0x34, 0x56, 0xff, 0x77];
+
+    fn vni(number: u32) -> Vni {
+        Vni::new(number).unwrap()
+    }
+
+    #[test]
+    fn identifiers_have_24_bits() {
+        assert_eq!(Vni::new(0xff_ffff).map(Vni::number), Some(0xff_ffff));
+        assert_eq!(Vni::new(0x100_0000), None);
+    }
+
+    #[test]
+    fn pop_leaves_the_inner_frame() {
+        let mut frame = buffer(&VNI_1);
+        assert_eq!(pop(&mut frame, vni(1)), Ok(()));
+        assert_eq!(frame.bytes(), &VNI_1[8..]);
+        let mut frame = buffer(&RESERVED_SET);
+        assert_eq!(pop(&mut frame, vni(0x12_3456)), Ok(()));
+        assert_eq!(frame.bytes(), [0x77]);
+    }
+
+    #[test]
+    fn push_writes_every_octet() {
+        let mut frame = buffer(&[0xa5; 16]);
+        frame.advance(8); // The headroom that the header takes holds 0xa5.
+        assert_eq!(push(&mut frame, vni(1)), Ok(()));
+        assert_eq!(frame.bytes()[..8], VNI_1[..8]);
+        assert_eq!(frame.bytes()[8..], [0xa5; 8]);
+        assert_eq!(pop(&mut frame, vni(1)), Ok(()));
+        assert_eq!(frame.bytes(), [0xa5; 8]);
+    }
+
+    #[test]
+    fn refusals_have_names_and_leave_the_datagram_alone() {
+        for (bytes, reason) in [
+            (&VNI_1[..7], DropReason::EncapTruncated),
+            (&[], DropReason::EncapTruncated),
+            (&[0xf7, 0, 0, 0, 0, 0, 1, 0], DropReason::EncapFlags),
+            (&[0x08, 0, 0, 0, 0, 0, 2, 0], DropReason::UnknownVni),
+            (&[0x08, 0, 0, 0, 1, 0, 1, 0], DropReason::UnknownVni),
+        ] {
+            let mut frame = buffer(bytes);
+            assert_eq!(pop(&mut frame, vni(1)), Err(reason), "{bytes:02x?}");
+            assert_eq!(frame.bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn push_without_headroom_is_refused() {
+        let mut frame = buffer(&VNI_1);
+        while frame.prepend(1).is_some() {}
+        let before = frame.len();
+        assert_eq!(push(&mut frame, vni(1)), Err(DropReason::Headroom));
+        assert_eq!(frame.len(), before);
+    }
+}
