@@ -32,12 +32,10 @@
 //! `tun_ebpf_select_queue`), so the program returns the hash as it is.
 
 use crate::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, HEADER_LEN, TAG_LEN};
+use crate::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// 2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming, volume 3, §6.4).
 pub const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 /// The hash of the conversation that a frame belongs to; 0 for what is not IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -67,7 +65,7 @@ fn fold(frame: &[u8]) -> Option<u32> {
         ETHERTYPE_IPV6 => fold_ipv6(packet)?,
         _ => return None,
     };
-    if next == TCP || next == UDP {
+    if next == PROTOCOL_TCP || next == PROTOCOL_UDP {
         fold ^= u32::from(load16(packet, l4)? ^ load16(packet, l4 + 2)?) << 16;
     }
     Some(fold)
@@ -109,7 +107,7 @@ mod tests {
         let mut frame = std::vec![0; 54];
         frame[12..14].copy_from_slice(&[0x08, 0x00]);
         frame[14] = 0x45;
-        frame[23] = TCP;
+        frame[23] = PROTOCOL_TCP;
         frame[26..34].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
         frame[34..38].copy_from_slice(&[0x12, 0x34, 0, 80]);
         frame
@@ -119,7 +117,7 @@ mod tests {
         let mut frame = std::vec![0; 62];
         frame[12..14].copy_from_slice(&[0x86, 0xdd]);
         frame[14] = 0x60;
-        frame[20] = UDP;
+        frame[20] = PROTOCOL_UDP;
         for (at, octet) in frame[22..54].iter_mut().enumerate() {
             *octet = u8::try_from(at * 7).unwrap();
         }
