@@ -28,8 +28,8 @@
 //! The L4 ports go to the upper half because the upper halves of two addresses of one network cancel out. All
 //! fragments of a packet, and all of a frame's copies with and without a tag, have one owner; so have a request and its
 //! answer. An attacker who chooses addresses can choose the owner: the hash spreads load, it keeps nobody out.
-//! `owner` is the modulus that tun applies to a steering program's result (Linux drivers/net/tun.c,
-//! `tun_ebpf_select_queue`), so the program returns the hash as it is.
+//! The steering program returns `owner`, not the hash: tun cuts the result to 16 bits before it takes its modulus (Linux
+//! drivers/net/tun.c, `tun_ebpf_select_queue`).
 
 use crate::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, HEADER_LEN, TAG_LEN};
 use crate::headers::{PROTOCOL_TCP, PROTOCOL_UDP};

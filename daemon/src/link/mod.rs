@@ -1,0 +1,265 @@
+//! Interfaces: what makes a TAP device the `eth0` that somebody asked for, by netlink.
+//!
+//! [`establish`] takes a fresh [`Tap`] from its provisional name to an interface that is named, placed, addressed,
+//! raised and routed. Everything that can be prepared is prepared before the device enters the namespace it is meant
+//! for, and there it arrives under its final name, so that nobody meets it half made. A step that fails undoes all:
+//! the device goes with the [`Tap`] that `establish` drops.
+//!
+//! What containers expect, and so what they get:
+//! - IPv6 addresses are usable at once: no duplicate address detection (as Docker; the switch knows its addresses).
+//! - IPv6 is off on an interface that is given IPv4 addresses only (as Docker), and router advertisements are ignored
+//!   on one that is given IPv6 addresses: what was configured is what holds.
+//! - Default routes only inside a namespace. An interface that stays in the daemon's own, docker0's second identity,
+//!   gets addresses and the routes to their networks; the host's way out stays the host's.
+//!
+//! Owns nothing: an interface belongs to its [`Tap`]. Refuses: a name that is taken, saying by what. Clock: none; every
+//! call is one synchronous conversation with the kernel, milliseconds long, off the packet path.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use wire::{Cidr, Mac};
+
+use crate::port::{Origin, Tap};
+use crate::sys::tried;
+
+mod namespace;
+mod netlink;
+
+pub use namespace::{NamedNamespace, Namespace};
+
+/// Frames that may wait in a queue for a worker (`txqueuelen`): enough for a scheduling gap of some milliseconds. A
+/// full queue drops; the kernel's default of 500 drops in bursts that a busy machine causes daily.
+pub const TX_QUEUE_LEN: u32 = 4096;
+
+/// What an interface is to be.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Its name, at most 15 octets.
+    pub name: String,
+    /// Where it goes; `None`: it stays in the namespace of the calling thread.
+    pub namespace: Option<Namespace>,
+    /// Its address; `None`: as the kernel made it up.
+    pub mac: Option<Mac>,
+    /// Longest packet.
+    pub mtu: u16,
+    /// Its addresses with the lengths of their networks' prefixes.
+    pub addresses: Vec<Cidr>,
+    /// Where its default routes lead, at most one for each family; not used without a namespace.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What the kernel says of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Its number, unique in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its driver, where it has a name: `tun`, `veth`, `bridge` …
+    pub kind: Option<String>,
+    /// Its address, if it is an Ethernet one.
+    pub mac: Option<Mac>,
+    /// Longest packet.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Whether it is up and has a carrier: a TAP has one while a descriptor is attached.
+    pub running: bool,
+    /// Frames that may wait in a queue.
+    pub tx_queue_len: u32,
+    /// Its addresses, in the kernel's order.
+    pub addresses: Vec<Cidr>,
+}
+
+/// Makes a TAP device the interface described. To be called in the namespace in which the device was created or adopted.
+///
+/// An adopted device stays where it is and keeps what it has; what is missing of the description is added.
+///
+/// # Errors
+/// With the interface, the step and the reason. A created device is gone then, and with it all that was done.
+pub fn establish(tap: Tap, interface: &Interface) -> io::Result<Tap> {
+    let here = Namespace::current()?;
+    let provisional = tap.name()?;
+    match tap.origin() {
+        Origin::Adopted => complete_adopted(&here, &provisional, interface)?,
+        Origin::Created => {
+            let there = interface.namespace.as_ref().unwrap_or(&here);
+            place(&here, &provisional, there, interface)?;
+            let index = index_of(there, &interface.name)?;
+            prepare_ipv6(there, interface)?;
+            address(there, index, interface)?;
+        }
+    }
+    Ok(tap)
+}
+
+/// The interface of this name; `None` if the namespace has none.
+///
+/// # Errors
+/// If the namespace cannot be entered or netlink fails.
+pub fn find(namespace: &Namespace, name: &str) -> io::Result<Option<LinkState>> {
+    netlink::converse(namespace, async |handle| netlink::find(handle, name).await)
+        .map_err(tried(format!("looking for interface {name} in namespace {namespace}")))
+}
+
+/// Every interface of the namespace.
+///
+/// # Errors
+/// As [`find`].
+pub fn list(namespace: &Namespace) -> io::Result<Vec<LinkState>> {
+    netlink::converse(namespace, async |handle| netlink::list(handle).await)
+        .map_err(tried(format!("listing the interfaces of namespace {namespace}")))
+}
+
+/// Deletes the interface of this name, whoever made it. What [`Tap::create`] made needs no deleting.
+///
+/// # Errors
+/// NotFound if there is none.
+pub fn remove(namespace: &Namespace, name: &str) -> io::Result<()> {
+    let index = index_of(namespace, name)?;
+    netlink::converse(namespace, async |handle| netlink::delete(handle, index).await)
+        .map_err(tried(format!("deleting interface {name} in namespace {namespace}")))
+}
+
+/// Everything that can be set while nobody sees the device, then the move and the final name in one request.
+fn place(here: &Namespace, provisional: &str, there: &Namespace, interface: &Interface) -> io::Result<()> {
+    let name = &interface.name;
+    check_name(name)?;
+    if let Some(taken) = find(there, name)? {
+        return Err(name_taken(there, name, taken.kind.as_deref()));
+    }
+    let index = index_of(here, provisional)?;
+    netlink::converse(here, async |handle| {
+        netlink::shape(handle, index, interface.mac, interface.mtu)
+            .await
+            .map_err(tried(format!("interface {name}: {}", shape_of(interface))))?;
+        match netlink::place(handle, index, interface.namespace.as_ref(), name).await {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Err(name_taken(there, name, None)),
+            placed => placed.map_err(tried(format!("moving interface {name} to namespace {there}"))),
+        }
+    })
+}
+
+/// Addresses, then up, then the routes that need both.
+fn address(there: &Namespace, index: u32, interface: &Interface) -> io::Result<()> {
+    let of = || format!("interface {} in namespace {there}", interface.name);
+    netlink::converse(there, async |handle| {
+        for &address in &interface.addresses {
+            netlink::add_address(handle, index, address).await.map_err(|error| {
+                match error.raw_os_error() {
+                    Some(libc::EEXIST) => {
+                        io::Error::new(error.kind(), format!("{}: it has {address} already", of()))
+                    }
+                    Some(_) | None => tried(format!("{}: adding address {address}", of()))(error),
+                }
+            })?;
+        }
+        netlink::raise(handle, index).await.map_err(tried(format!("{}: raising it", of())))?;
+        for &gateway in interface.namespace.iter().flat_map(|_| &interface.gateways) {
+            netlink::add_default_route(handle, index, gateway).await.map_err(|error| {
+                let hint = match error.raw_os_error() {
+                    Some(libc::EEXIST) => {
+                        " (the namespace has another default route: remove that, or give no gateway)"
+                    }
+                    Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL) => {
+                        " (a gateway has to be inside the network of one of the interface's addresses)"
+                    }
+                    Some(_) | None => "",
+                };
+                tried(format!("{}: adding a default route via {gateway}{hint}", of()))(error)
+            })?;
+        }
+        Ok(())
+    })
+}
+
+fn complete_adopted(here: &Namespace, name: &str, interface: &Interface) -> io::Result<()> {
+    let gone =
+        || io::Error::new(io::ErrorKind::NotFound, format!("interface {name} went while it was adopted"));
+    let state = find(here, name)?.ok_or_else(gone)?;
+    netlink::converse(here, async |handle| {
+        let mac = interface.mac.filter(|&mac| state.mac != Some(mac));
+        netlink::shape(handle, state.index, mac, interface.mtu).await
+    })
+    .map_err(tried(format!("interface {name}: {}", shape_of(interface))))?;
+    let missing: Vec<Cidr> =
+        interface.addresses.iter().copied().filter(|address| !state.addresses.contains(address)).collect();
+    let rest = Interface { addresses: missing, namespace: None, ..interface.clone() };
+    address(here, state.index, &rest)
+}
+
+/// Whether the namespace's IPv6 is to leave the interface alone. A kernel without IPv6 has nothing to set.
+fn prepare_ipv6(there: &Namespace, interface: &Interface) -> io::Result<()> {
+    let setting = if interface.addresses.is_empty() {
+        return Ok(()); // A plain L2 port: the kernel's defaults hold.
+    } else if interface.addresses.iter().any(|each| each.address().is_ipv6()) {
+        ("accept_ra", "0")
+    } else {
+        ("disable_ipv6", "1")
+    };
+    let path = Path::new("/proc/sys/net/ipv6/conf").join(&interface.name).join(setting.0);
+    let written = there.run(|| fs::write(&path, setting.1))?;
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A container's /proc/sys is often read-only. The interface works; it only says a little more than it has to.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            tracing::warn!(interface = interface.name, namespace = %there, setting = setting.0, "cannot be set: {error}");
+            Ok(())
+        }
+        written => written.map_err(tried(format!("writing {} in namespace {there}", path.display()))),
+    }
+}
+
+/// Names that the kernel would refuse, and those that would mean another file below /proc/sys.
+fn check_name(name: &str) -> io::Result<()> {
+    let refused = name.is_empty()
+        || name.len() >= crate::sys::tun::IFNAMSIZ
+        || name == "."
+        || name == ".."
+        || name
+            .chars()
+            .any(|each| each == '/' || each == ':' || each == '%' || each == '\0' || each.is_whitespace());
+    if !refused {
+        return Ok(());
+    }
+    let message = format!("{name:?} is no interface name: 1 to 15 octets without '/', ':', '%' and blanks");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+fn index_of(namespace: &Namespace, name: &str) -> io::Result<u32> {
+    let missing =
+        || io::Error::new(io::ErrorKind::NotFound, format!("namespace {namespace} has no interface {name}"));
+    Ok(find(namespace, name)?.ok_or_else(missing)?.index)
+}
+
+fn name_taken(there: &Namespace, name: &str, kind: Option<&str>) -> io::Error {
+    let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
+    let message = format!(
+        "namespace {there} has an interface {name} already{kind}: remove that, or choose another ifname"
+    );
+    io::Error::new(io::ErrorKind::AlreadyExists, message)
+}
+
+fn shape_of(interface: &Interface) -> String {
+    let mac = interface.mac.map_or_else(String::new, |mac| format!(", address {mac}"));
+    format!("setting MTU {}{mac}", interface.mtu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_or_a_path_would_misread_are_refused() {
+        for name in ["eth0", "a", "tap-1.5", "fifteen-octets1"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "eth0:1", "tap%d", "two words", "sixteen-octets-1"] {
+            let error = check_name(name).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Steering: an eBPF program that computes [`wire::FlowHash`] in the kernel, so that a frame arrives at the queue of
+//! the worker that owns its flow.
+//!
+//! The kernel runs it on every frame sent into a multi-queue TAP and takes the result modulo the number of queues
+//! (Linux drivers/net/tun.c, `tun_ebpf_select_queue`), which is [`wire::FlowHash::owner`]. The algorithm is written in
+//! `wire/src/flow.rs`; this is the same, instruction by instruction. A tag that the kernel carries beside the frame
+//! (a VLAN interface on top of the TAP) is not among its octets, and the hash looks through tags, so both agree.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, HEADER_LEN, TAG_LEN};
+use wire::flow;
+
+use super::Steering;
+use crate::sys::bpf::{self, Instruction};
+use crate::sys::{tried, tun};
+
+/// Attaches the program if there is a choice to make.
+pub(super) fn attach(device: BorrowedFd<'_>, queues: u16) -> Steering {
+    if queues <= 1 {
+        return Steering::Unneeded;
+    }
+    match try_attach(device, queues) {
+        Ok(()) => Steering::Attached,
+        Err(refusal) => Steering::Refused(refusal),
+    }
+}
+
+fn try_attach(device: BorrowedFd<'_>, queues: u16) -> io::Result<()> {
+    let program = bpf::load_socket_filter(&program(queues)).map_err(tried("loading the steering program"))?;
+    tun::set_steering(device, program.as_fd()).map_err(tried("attaching the steering program"))
+}
+
+/// Where L3 starts, without a tag and behind one.
+const L3_UNTAGGED: i32 = 14;
+const L3_TAGGED: i32 = 18;
+const _: () = assert!(L3_UNTAGGED as usize == HEADER_LEN && L3_TAGGED as usize == HEADER_LEN + TAG_LEN);
+
+/// Protocol numbers.
+const TCP: i32 = 6;
+const UDP: i32 = 17;
+
+const R0: u8 = 0;
+const R1: u8 = 1;
+const R6: u8 = 6;
+const R7: u8 = 7;
+const R8: u8 = 8;
+const R9: u8 = 9;
+
+/// Widths of a packet load (include/uapi/linux/bpf_common.h).
+const WORD: u8 = 0x00;
+const HALF: u8 = 0x08;
+const BYTE: u8 = 0x10;
+
+/// Operation codes (include/uapi/linux/bpf.h, Documentation/bpf/standardization/instruction-set.rst).
+const LOAD_ABSOLUTE: u8 = 0x20;
+const LOAD_INDIRECT: u8 = 0x40;
+const LOAD_IMMEDIATE_64: u8 = 0x18;
+const MOVE: u8 = 0xb7;
+const MOVE_REGISTER: u8 = 0xbf;
+const ADD: u8 = 0x07;
+const ADD_REGISTER: u8 = 0x0f;
+const AND: u8 = 0x57;
+const SHIFT_LEFT: u8 = 0x67;
+const SHIFT_RIGHT: u8 = 0x77;
+const MULTIPLY_REGISTER: u8 = 0x2f;
+const MODULO: u8 = 0x97;
+const XOR_REGISTER: u8 = 0xaf;
+const JUMP: u8 = 0x05;
+const JUMP_IF_EQUAL: u8 = 0x15;
+const JUMP_UNLESS_EQUAL: u8 = 0x55;
+const EXIT: u8 = 0x95;
+
+/// Where a jump can go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Label {
+    L3,
+    Ipv4,
+    Ipv6,
+    L4,
+    L4Ports,
+    Hash,
+}
+
+/// The program for a device of `queues` queues: R7 is where the header being read starts, R8 the fold, R9 the next
+/// protocol. R6 is the frame, as packet loads want it; they leave their value in R0, and past the end of the frame
+/// they end the program with queue 0.
+///
+/// The modulus is taken here, because tun cuts the result to 16 bits before taking its own.
+fn program(queues: u16) -> Vec<Instruction> {
+    let mut code = Assembly::default();
+    code.copy(R6, R1);
+    code.load_absolute(HALF, 12);
+    code.immediate(MOVE, R7, L3_UNTAGGED);
+    code.jump(JUMP_UNLESS_EQUAL, R0, i32::from(ETHERTYPE_VLAN), Label::L3);
+    code.load_absolute(HALF, 16);
+    code.immediate(MOVE, R7, L3_TAGGED);
+
+    code.label(Label::L3);
+    code.jump(JUMP_IF_EQUAL, R0, i32::from(ETHERTYPE_IPV4), Label::Ipv4);
+    code.jump(JUMP_IF_EQUAL, R0, i32::from(ETHERTYPE_IPV6), Label::Ipv6);
+    code.immediate(MOVE, R0, 0);
+    code.exit();
+
+    code.label(Label::Ipv4);
+    code.immediate(MOVE, R8, 0);
+    code.fold_words(&[12, 16]);
+    code.load(HALF, 6);
+    code.immediate(AND, R0, 0x3fff);
+    code.jump(JUMP_UNLESS_EQUAL, R0, 0, Label::Hash); // A fragment: addresses only.
+    code.load(BYTE, 9);
+    code.copy(R9, R0);
+    code.load(BYTE, 0);
+    code.immediate(AND, R0, 15);
+    code.immediate(SHIFT_LEFT, R0, 2);
+    code.register(ADD_REGISTER, R7, R0);
+    code.jump(JUMP, R0, 0, Label::L4);
+
+    code.label(Label::Ipv6);
+    code.immediate(MOVE, R8, 0);
+    code.fold_words(&[8, 12, 16, 20, 24, 28, 32, 36]);
+    code.load(BYTE, 6);
+    code.copy(R9, R0);
+    code.immediate(ADD, R7, 40);
+
+    code.label(Label::L4);
+    code.jump(JUMP_IF_EQUAL, R9, TCP, Label::L4Ports);
+    code.jump(JUMP_UNLESS_EQUAL, R9, UDP, Label::Hash);
+    code.label(Label::L4Ports);
+    for at in [0, 2] {
+        code.load(HALF, at);
+        code.immediate(SHIFT_LEFT, R0, 16);
+        code.register(XOR_REGISTER, R8, R0);
+    }
+
+    code.label(Label::Hash);
+    code.immediate_64(R1, flow::MULTIPLIER);
+    code.register(MULTIPLY_REGISTER, R8, R1);
+    code.immediate(SHIFT_RIGHT, R8, 32);
+    code.immediate(MODULO, R8, i32::from(queues));
+    code.copy(R0, R8);
+    code.exit();
+    code.finish()
+}
+
+/// Instructions, and the jumps among them whose target is a label.
+#[derive(Default)]
+struct Assembly {
+    code: Vec<Instruction>,
+    labels: Vec<(Label, usize)>,
+    jumps: Vec<(Label, usize)>,
+}
+
+impl Assembly {
+    fn push(&mut self, code: u8, dst: u8, src: u8, immediate: i32) {
+        self.code.push(Instruction { code, registers: src << 4 | dst, offset: 0, immediate });
+    }
+
+    /// R0 = the octets at `at`, counted from the frame's start.
+    fn load_absolute(&mut self, width: u8, at: i32) {
+        self.push(LOAD_ABSOLUTE | width, 0, 0, at);
+    }
+
+    /// R0 = the octets at `at`, counted from R7.
+    fn load(&mut self, width: u8, at: i32) {
+        self.push(LOAD_INDIRECT | width, 0, R7, at);
+    }
+
+    fn immediate(&mut self, code: u8, dst: u8, value: i32) {
+        self.push(code, dst, 0, value);
+    }
+
+    fn register(&mut self, code: u8, dst: u8, src: u8) {
+        self.push(code, dst, src, 0);
+    }
+
+    fn copy(&mut self, dst: u8, src: u8) {
+        self.register(MOVE_REGISTER, dst, src);
+    }
+
+    /// Two instructions: the lower half, then the upper in one that has nothing else.
+    fn immediate_64(&mut self, dst: u8, value: u64) {
+        #[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
+        let (low, high) = (value as i32, (value >> 32) as i32);
+        self.push(LOAD_IMMEDIATE_64, dst, 0, low);
+        self.push(0, 0, 0, high);
+    }
+
+    fn fold_words(&mut self, at: &[i32]) {
+        for &at in at {
+            self.load(WORD, at);
+            self.register(XOR_REGISTER, R8, R0);
+        }
+    }
+
+    fn jump(&mut self, code: u8, register: u8, value: i32, to: Label) {
+        self.jumps.push((to, self.code.len()));
+        self.push(code, register, 0, value);
+    }
+
+    fn label(&mut self, label: Label) {
+        self.labels.push((label, self.code.len()));
+    }
+
+    fn exit(&mut self) {
+        self.push(EXIT, 0, 0, 0);
+    }
+
+    /// Fills in the distances, which count from the instruction after the jump.
+    fn finish(mut self) -> Vec<Instruction> {
+        for (label, from) in self.jumps {
+            let to = self.labels.iter().find(|(each, _)| *each == label).map(|(_, at)| *at);
+            let distance = to.expect("every label is placed") - from - 1;
+            self.code[from].offset =
+                i16::try_from(distance).expect("the program is short and jumps forwards");
+        }
+        self.code
+    }
+}

@@ -1,0 +1,329 @@
+//! The TAP driver: Ethernet frames of a network interface, with the kernel's offload metadata, one descriptor a queue.
+//!
+//! ```text
+//!  container's stack ─▶ interface ─▶ queue (txqueuelen frames; full: dropped) ─▶ receive: one read, one frame
+//!  container's stack ◀─ interface ◀──────────────── in the writer's context ◀── send: one write, one frame
+//! ```
+//!
+//! Every descriptor is non-blocking (a blocking one misses the kernel's fast path for small frames), has the 24-octet
+//! virtio header whatever is offered, little-endian, and takes all offloads that the kernel knows short of tunnel GSO:
+//! a super-segment then passes from one TAP to another whole. What was accepted is in [`Capabilities`].
+//!
+//! Owns: the descriptors, and with them a device it created: the last one closed removes it, so a killed process
+//! leaves nothing. An adopted device is persistent and stays. Refuses: a name that exists and is no TAP, or is in
+//! use by another process, which it names. Limit: [`QUEUES_MAX`] queues.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use wire::offload::VNET_HDR_LEN;
+use wire::{FrameBuf, Offload};
+
+use super::{PortIo, holder, steering};
+use crate::sys::tried;
+use crate::sys::tun;
+
+/// Queues of one device (`MAX_TAP_QUEUES`, Linux drivers/net/tun.c). More are refused.
+pub const QUEUES_MAX: u16 = 256;
+
+/// The name that the kernel completes for a device on its way to another name or namespace. Who meets one in a list of
+/// interfaces sees whose it is.
+const PROVISIONAL_NAME: &str = "tapestry%d";
+
+/// What the kernel hands to the reader unfinished and, the same, takes from the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// Partial checksums.
+    pub checksum: bool,
+    /// TCP super-segments, both families, with ECN.
+    pub tso: bool,
+    /// UDP super-segments, both families (Linux 6.2).
+    pub uso: bool,
+}
+
+/// Where a device comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// We made it; it goes with us.
+    Created,
+    /// It was there before us and stays.
+    Adopted,
+}
+
+/// Who chooses the queue on which a frame arrives.
+#[derive(Debug)]
+pub enum Steering {
+    /// One queue: nobody has to.
+    Unneeded,
+    /// A program of ours, by [`wire::FlowHash`]: every frame arrives at its owner.
+    Attached,
+    /// The kernel refused the program, for this reason, and chooses by its own hash: frames may arrive elsewhere than
+    /// at their owner, and workers have to hand them over.
+    Refused(io::Error),
+}
+
+/// A TAP device, before its queues are given to workers.
+#[derive(Debug)]
+pub struct Tap {
+    queues: Vec<TapQueue>,
+    capabilities: Capabilities,
+    origin: Origin,
+    steering: Steering,
+}
+
+impl Tap {
+    /// Creates a device with a provisional name in the namespace of the calling thread, down and without addresses;
+    /// [`crate::link::establish`] does the rest.
+    ///
+    /// With several queues the kernel is asked to steer each flow to queue [`wire::FlowHash::owner`]. One queue is made
+    /// without IFF_MULTI_QUEUE, which saves the kernel 255 idle transmit queues a device.
+    ///
+    /// # Errors
+    /// If /dev/net/tun is absent or the caller lacks CAP_NET_ADMIN, or `queues` is 0 or above [`QUEUES_MAX`].
+    pub fn create(queues: u16) -> io::Result<Self> {
+        Self::created_as(PROVISIONAL_NAME, queues)
+    }
+
+    fn created_as(name: &str, queues: u16) -> io::Result<Self> {
+        check_count(queues)?;
+        let multi = if queues > 1 { tun::IFF_MULTI_QUEUE } else { 0 };
+        let first = open()?;
+        let name = tun::attach(first.as_fd(), name, FLAGS | multi | tun::IFF_TUN_EXCL)
+            .map_err(tried("creating a TAP device (this needs CAP_NET_ADMIN)"))?;
+        Self::completed(first, &name, queues, multi, Origin::Created)
+    }
+
+    /// Attaches to a persistent TAP of the calling thread's namespace. One made without `multi_queue` has one queue
+    /// whatever is asked for: see [`Tap::queue_count`].
+    ///
+    /// # Errors
+    /// If there is no such interface, it is not a TAP, or another process holds it (it is named); else as
+    /// [`Tap::create`].
+    pub fn adopt(name: &str, queues: u16) -> io::Result<Self> {
+        check_count(queues)?;
+        if !tun::exists(name)? {
+            let message =
+                format!("there is no interface {name} to adopt; `ip tuntap add {name} mode tap` makes one");
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
+        let first = open()?;
+        let mut refusal = None;
+        for (multi, queues) in [(tun::IFF_MULTI_QUEUE, queues), (0, 1)] {
+            match tun::attach(first.as_fd(), name, FLAGS | multi) {
+                Ok(_) => {
+                    // A device that would go with its present user is not ours to take over, were it to let us in as
+                    // one more queue.
+                    if !tun::is_persistent(first.as_fd())? {
+                        drop(first); // Or we would be found to be the holder.
+                        return Err(busy(name));
+                    }
+                    return Self::completed(first, name, queues, multi, Origin::Adopted);
+                }
+                // The flag has to be what the device was made with: try the other.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refusal = Some(error),
+                Err(error) => {
+                    refusal = Some(error);
+                    break;
+                }
+            }
+        }
+        let refusal = refusal.expect("the loop ends early unless the last attempt failed");
+        Err(adoption_refused(name, refusal))
+    }
+
+    fn completed(first: OwnedFd, name: &str, queues: u16, multi: u16, origin: Origin) -> io::Result<Self> {
+        let failed = || tried(format!("setting up TAP device {name}"));
+        let mut queues_open = vec![configured(first).map_err(failed())?];
+        while queues_open.len() < usize::from(queues) {
+            let queue = open()?;
+            tun::attach(queue.as_fd(), name, FLAGS | multi)
+                .map_err(tried(format!("adding queue {} to TAP device {name}", queues_open.len())))?;
+            queues_open.push(configured(queue).map_err(failed())?);
+        }
+        let capabilities = offer_offloads(queues_open[0].fd()).map_err(failed())?;
+        let steering = steering::attach(queues_open[0].fd(), queues);
+        Ok(Self { queues: queues_open, capabilities, origin, steering })
+    }
+
+    /// The name the device has at this moment.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn name(&self) -> io::Result<String> {
+        tun::name(self.queues[0].fd()).map_err(tried("asking a TAP device for its name"))
+    }
+
+    /// What the kernel accepted.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Whether the device goes with us.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Who chooses the queue.
+    pub fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    /// How many queues there are; less than was asked for only if an adopted device has one.
+    pub fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// The queues, in the order that steering counts them. A created device lives as long as the last of them.
+    pub fn into_queues(self) -> Vec<TapQueue> {
+        self.queues
+    }
+}
+
+/// One queue of a TAP device.
+#[derive(Debug)]
+pub struct TapQueue {
+    file: OwnedFd,
+}
+
+impl PortIo for TapQueue {
+    fn receive(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
+        // The kernel cuts what does not fit and says nothing; the area holds the longest frame there is.
+        let area = frame.receive_area();
+        let read = rustix::io::read(&self.file, area)?;
+        frame.received(read);
+        Ok(())
+    }
+
+    fn send(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
+        frame.offload.hdr_len = exact_header_len(frame.offload, frame.bytes());
+        rustix::io::write(&self.file, frame.send_area())?;
+        Ok(())
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+const FLAGS: u16 = tun::IFF_TAP | tun::IFF_NO_PI | tun::IFF_VNET_HDR;
+
+/// TCP's and UDP's checksum fields, from the start of their headers; they tell which it is.
+const TCP_CHECKSUM_AT: u16 = 16;
+const UDP_HEADER_LEN: usize = 8;
+
+fn open() -> io::Result<OwnedFd> {
+    tun::open().map_err(tried(
+        "opening /dev/net/tun (modprobe tun makes it; a container needs --device /dev/net/tun)",
+    ))
+}
+
+fn check_count(queues: u16) -> io::Result<()> {
+    if (1..=QUEUES_MAX).contains(&queues) {
+        return Ok(());
+    }
+    let message = format!("a TAP device has 1 to {QUEUES_MAX} queues, not {queues}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+fn configured(file: OwnedFd) -> io::Result<TapQueue> {
+    tun::set_header_len(file.as_fd(), i32::try_from(VNET_HDR_LEN).expect("24 octets"))?;
+    tun::set_header_little_endian(file.as_fd())?;
+    Ok(TapQueue { file })
+}
+
+/// Offers the kernel everything, then less until it accepts: EINVAL on an unknown bit is how one learns what it knows.
+///
+/// The mask belongs to the device and outlives its readers, so it is set even when there is nothing to offer: an
+/// adopted device may carry a predecessor's.
+fn offer_offloads(file: BorrowedFd<'_>) -> io::Result<Capabilities> {
+    const TSO: u32 = tun::TUN_F_TSO4 | tun::TUN_F_TSO6 | tun::TUN_F_TSO_ECN;
+    const USO: u32 = tun::TUN_F_USO4 | tun::TUN_F_USO6;
+    let ladder = [
+        (tun::TUN_F_CSUM | TSO | USO, Capabilities { checksum: true, tso: true, uso: true }),
+        (tun::TUN_F_CSUM | TSO, Capabilities { checksum: true, tso: true, uso: false }),
+        (tun::TUN_F_CSUM, Capabilities { checksum: true, tso: false, uso: false }),
+    ];
+    for (mask, capabilities) in ladder {
+        match tun::set_offload(file, mask) {
+            Ok(()) => return Ok(capabilities),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    tun::set_offload(file, 0)?;
+    Ok(Capabilities::default())
+}
+
+/// The octets of L2 to L4 headers of a frame that is to be finished; else 0.
+///
+/// The kernel puts this many octets into the linear part of a large frame, the rest into pages. What a reader gets is
+/// the sender's linear length, which is a hint that may hold payload (or 0); the exact value keeps payload in pages.
+fn exact_header_len(offload: Offload, frame: &[u8]) -> u16 {
+    if !offload.needs_checksum() {
+        return 0;
+    }
+    let l4 = usize::from(offload.csum_start);
+    let l4_len = if offload.csum_offset == TCP_CHECKSUM_AT {
+        frame.get(l4 + 12).map_or(0, |&data_offset| usize::from(data_offset >> 4) * 4)
+    } else {
+        UDP_HEADER_LEN
+    };
+    let len = (l4 + l4_len).min(frame.len());
+    u16::try_from(len).unwrap_or(offload.hdr_len)
+}
+
+/// Why a device could not be adopted, in words.
+fn adoption_refused(name: &str, refusal: io::Error) -> io::Error {
+    match refusal.raw_os_error() {
+        Some(libc::EBUSY) => busy(name),
+        Some(libc::EINVAL) => {
+            let message = format!("{name} exists and is not a TAP device: choose another interface name");
+            io::Error::new(io::ErrorKind::AlreadyExists, message)
+        }
+        Some(_) | None => tried(format!("attaching to TAP device {name}"))(refusal),
+    }
+}
+
+fn busy(name: &str) -> io::Error {
+    let who = holder::of(name).map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+    let message = format!("TAP device {name} is in use by {who}: end that, or choose another interface");
+    io::Error::new(io::ErrorKind::ResourceBusy, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::offload::{Gso, NEEDS_CSUM};
+
+    fn partial(csum_start: u16, csum_offset: u16) -> Offload {
+        Offload { flags: NEEDS_CSUM, csum_start, csum_offset, hdr_len: 1400, ..Offload::NONE }
+    }
+
+    #[test]
+    fn header_length_is_computed_not_believed() {
+        let mut frame = [0; 1500];
+        frame[34 + 12] = 0x80; // TCP header of 32 octets.
+        assert_eq!(exact_header_len(partial(34, 16), &frame), 66);
+        assert_eq!(exact_header_len(Offload { gso: Gso::TcpV4, ..partial(34, 16) }, &frame), 66);
+        assert_eq!(exact_header_len(partial(34, 6), &frame), 42, "UDP");
+        assert_eq!(exact_header_len(Offload::NONE, &frame), 0, "nothing to finish");
+    }
+
+    #[test]
+    fn header_length_never_passes_the_frames_end() {
+        let frame = [0xff; 60];
+        assert_eq!(exact_header_len(partial(34, 16), &frame), 60);
+        assert_eq!(exact_header_len(partial(59, 16), &frame), 59);
+        assert_eq!(exact_header_len(partial(65_535, 16), &frame), 60);
+    }
+
+    #[test]
+    fn queue_counts_have_bounds() {
+        for count in [0, QUEUES_MAX + 1] {
+            assert_eq!(
+                Tap::create(count).map(drop).map_err(|error| error.kind()),
+                Err(io::ErrorKind::InvalidInput)
+            );
+        }
+    }
+}
