@@ -81,3 +81,124 @@ impl Question {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::tests::{Heard, ask, ask_with, change, seal};
+    use std::vec::Vec;
+    use wire::offload::{DATA_VALID, Gso, NEEDS_CSUM};
+
+    /// 172.16.0.9 pings 172.16.0.1, identifier 7, first packet.
+    pub(crate) const ECHO_V4: [u8; 51] = [
+        2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0, 0x45, 0, 0, 0x25, 0x12, 0x34, 0, 0, 0x40, 1, 0x10, 0x7a,
+        0xac, 0x10, 0, 9, 0xac, 0x10, 0, 1, 8, 0, 0x0c, 0x43, 0, 7, 0, 1, 0x74, 0x61, 0x70, 0x65, 0x73, 0x74,
+        0x72, 0x79, 0x21,
+    ];
+    /// The answer: TTL 64, identification 0, don't fragment.
+    const ECHO_V4_REPLY: [u8; 51] = [
+        2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 0x25, 0, 0, 0x40, 0, 0x40, 1, 0xe2, 0xad, 0xac,
+        0x10, 0, 1, 0xac, 0x10, 0, 9, 0, 0, 0x14, 0x43, 0, 7, 0, 1, 0x74, 0x61, 0x70, 0x65, 0x73, 0x74, 0x72,
+        0x79, 0x21,
+    ];
+    /// fd00::9 pings fd00::1.
+    pub(crate) const ECHO_V6: [u8; 71] = [
+        2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 1, 0x23, 0x45, 0, 0x11, 0x3a, 0x40, 0xfd, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x80, 0,
+        0x99, 0xeb, 0, 7, 0, 1, 0x74, 0x61, 0x70, 0x65, 0x73, 0x74, 0x72, 0x79, 0x21,
+    ];
+    /// The answer: hop limit 64, flow label 0.
+    const ECHO_V6_REPLY: [u8; 71] = [
+        2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0x11, 0x3a, 0x40, 0xfd, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0x81, 0, 0x98,
+        0xeb, 0, 7, 0, 1, 0x74, 0x61, 0x70, 0x65, 0x73, 0x74, 0x72, 0x79, 0x21,
+    ];
+
+    #[test]
+    fn a_ping_is_answered_in_both_versions() {
+        assert_eq!(ask(&ECHO_V4), Heard::Answer(ECHO_V4_REPLY.to_vec()));
+        assert_eq!(ask(&ECHO_V6), Heard::Answer(ECHO_V6_REPLY.to_vec()));
+    }
+
+    #[test]
+    fn padding_is_left_out() {
+        let padded = [&ECHO_V4[..], &[0x77; 9]].concat();
+        assert_eq!(ask(&padded), Heard::Answer(ECHO_V4_REPLY.to_vec()));
+    }
+
+    #[test]
+    fn options_are_left_out() {
+        let mut frame = [&ECHO_V4[..34], &[7, 7, 4, 0, 0, 0, 0, 0], &ECHO_V4[34..]].concat(); // Record route.
+        frame[14] = 0x47;
+        frame[17] += 8;
+        assert_eq!(ask(&seal(&frame)), Heard::Answer(ECHO_V4_REPLY.to_vec()));
+    }
+
+    #[test]
+    fn an_unfinished_checksum_is_finished_in_the_answer() {
+        for (question, answer, l4) in
+            [(&ECHO_V4[..], &ECHO_V4_REPLY[..], 34), (&ECHO_V6[..], &ECHO_V6_REPLY[..], 54)]
+        {
+            let unfinished = change(question, usize::from(l4) + 2, &[0x12, 0x34]);
+            let offload =
+                Offload { flags: NEEDS_CSUM, csum_start: l4, csum_offset: 2, hdr_len: l4, ..Offload::NONE };
+            assert_eq!(ask_with(&unfinished, offload), Heard::Answer(answer.to_vec()));
+            let vouched = Offload { flags: DATA_VALID, ..Offload::NONE };
+            assert_eq!(ask_with(&unfinished, vouched), Heard::Answer(answer.to_vec()));
+            assert_eq!(ask(&unfinished), Heard::Drop(DropReason::MalformedIp));
+            let absurd = Offload { gso: Gso::UdpL4, gso_size: 4, ..offload };
+            assert_eq!(ask_with(&unfinished, absurd), Heard::Drop(DropReason::MalformedIp));
+        }
+    }
+
+    #[test]
+    fn data_of_every_length_come_back() {
+        for len in [0, 1, 2, 1472, 65_535 - 28] {
+            let mut frame = [&ECHO_V4[..42], &std::vec![0xff; len][..]].concat();
+            let total_len = u16::try_from(28 + len).unwrap();
+            frame[16..18].copy_from_slice(&total_len.to_be_bytes());
+            let Heard::Answer(answer) = ask(&seal(&frame)) else { panic!("len={len}") };
+            let expected: Vec<u8> = seal(
+                &[&ECHO_V4_REPLY[..16], &total_len.to_be_bytes(), &ECHO_V4_REPLY[18..42], &frame[42..]]
+                    .concat(),
+            );
+            assert_eq!(answer, expected, "len={len}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_question_to_us_has_a_name() {
+        for (what, frame, reason) in [
+            ("a fragment", seal(&change(&ECHO_V4, 20, &[0x20])), DropReason::NoService),
+            ("a later fragment", seal(&change(&ECHO_V4, 21, &[1])), DropReason::NoService),
+            ("an echo reply", seal(&change(&ECHO_V4, 34, &[0])), DropReason::NoService),
+            ("an unknown code", seal(&change(&ECHO_V4, 35, &[1])), DropReason::NoService),
+            ("a short message", seal(&change(&ECHO_V4[..41], 17, &[27])), DropReason::NoService),
+            ("TCP", seal(&change(&ECHO_V4, 23, &[6])), DropReason::NoService),
+            ("ICMPv6 in IPv4", seal(&change(&ECHO_V4, 23, &[58])), DropReason::NoService),
+            ("another host", seal(&change(&ECHO_V4, 33, &[2])), DropReason::NoRoute),
+            ("broadcast as target", seal(&change(&ECHO_V4, 30, &[255; 4])), DropReason::NoRoute),
+            ("broadcast as sender", seal(&change(&ECHO_V4, 26, &[255; 4])), DropReason::MalformedIp),
+            ("nobody as sender", seal(&change(&ECHO_V4, 26, &[0; 4])), DropReason::MalformedIp),
+            ("a wrong header checksum", change(&ECHO_V4, 22, &[63]), DropReason::MalformedIp),
+            ("a wrong checksum", change(&ECHO_V4, 50, &[0]), DropReason::MalformedIp),
+            ("a truncated packet", ECHO_V4[..50].to_vec(), DropReason::MalformedIp),
+            ("no packet", ECHO_V4[..14].to_vec(), DropReason::MalformedIp),
+            ("IPv6 said to be IPv4", change(&ECHO_V6, 12, &[8, 0]), DropReason::MalformedIp),
+            ("a v6 echo reply", seal(&change(&ECHO_V6, 54, &[129])), DropReason::NoService),
+            ("UDP", change(&ECHO_V6, 20, &[17]), DropReason::NoService),
+            ("a v6 fragment", change(&ECHO_V6, 20, &[44]), DropReason::NoService),
+            ("another v6 host", seal(&change(&ECHO_V6, 53, &[2])), DropReason::NoRoute),
+            ("a wrong v6 checksum", change(&ECHO_V6, 70, &[0]), DropReason::MalformedIp),
+            ("a truncated v6 packet", ECHO_V6[..70].to_vec(), DropReason::MalformedIp),
+        ] {
+            assert_eq!(ask(&frame), Heard::Drop(reason), "{what}");
+        }
+    }
+
+    #[test]
+    fn an_echo_to_a_group_passes() {
+        assert_eq!(ask(&change(&ECHO_V4, 0, &[0xff; 6])), Heard::Pass);
+        assert_eq!(ask(&change(&ECHO_V6, 0, &[0x33, 0x33, 0, 0, 0, 1])), Heard::Pass);
+    }
+}

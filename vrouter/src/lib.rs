@@ -20,6 +20,8 @@ mod ip;
 mod nd;
 pub mod plan;
 pub mod router;
+#[cfg(test)]
+mod tests;
 
 pub use plan::{Gateway, PlanError, RouterPlan};
 pub use router::{Routed, Router};

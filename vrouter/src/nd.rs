@@ -120,3 +120,91 @@ fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::from_octets([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::tests::{Heard, ask, change, seal};
+
+    /// Station fd00::9 asks the solicited-node group for fd00::1 and names its MAC.
+    pub(crate) const SOLICITATION: [u8; 86] = [
+        0x33, 0x33, 0xff, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0x20, 0x3a, 0xff, 0xfd, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1, 0x87,
+        0, 0x7d, 0x89, 0, 0, 0, 0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 0, 9,
+    ];
+    /// The gateway tells the station: router, solicited, override.
+    const ADVERTISEMENT: [u8; 86] = [
+        2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0x20, 0x3a, 0xff, 0xfd, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0x88, 0, 0x9c,
+        0x94, 0xe0, 0, 0, 0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 1, 2, 0, 0, 0, 0, 1,
+    ];
+    /// A station without an address asks whether anybody has fd00::1; the option is a nonce (RFC 7527).
+    pub(crate) const PROBE: [u8; 86] = [
+        0x33, 0x33, 0xff, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0x20, 0x3a, 0xff, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1, 0x87, 0,
+        0x66, 0x90, 0, 0, 0, 0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x0e, 1, 1, 2, 3, 4, 5, 6,
+    ];
+    /// The gateway tells everybody: router, override.
+    const PROBE_ADVERTISEMENT: [u8; 86] = [
+        0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0x20, 0x3a, 0xff, 0xfd, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x88, 0,
+        0xda, 0x9a, 0xa0, 0, 0, 0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 1, 2, 0, 0, 0, 0, 1,
+    ];
+
+    #[test]
+    fn a_solicitation_is_answered_to_the_asker() {
+        assert_eq!(ask(&SOLICITATION), Heard::Answer(ADVERTISEMENT.to_vec()));
+    }
+
+    #[test]
+    fn a_probe_is_answered_to_all() {
+        assert_eq!(ask(&PROBE), Heard::Answer(PROBE_ADVERTISEMENT.to_vec()));
+    }
+
+    #[test]
+    fn the_link_local_address_follows_from_the_mac() {
+        let target = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 1];
+        let Heard::Answer(answer) = ask(&seal(&change(&SOLICITATION, 62, &target))) else {
+            panic!("the link-local address is ours");
+        };
+        assert_eq!((&answer[22..38], &answer[62..78]), (&target[..], &target[..]));
+    }
+
+    #[test]
+    fn reachability_is_confirmed_directly_and_without_options() {
+        let mut direct = change(&SOLICITATION[..78], 0, &[2, 0, 0, 0, 0, 1]); // RFC 4861 §7.3.1: a unicast probe.
+        direct[19] = 24;
+        direct[38..54].copy_from_slice(&ADVERTISEMENT[22..38]);
+        assert_eq!(ask(&seal(&direct)), Heard::Answer(ADVERTISEMENT.to_vec()));
+    }
+
+    #[test]
+    fn what_others_say_among_themselves_passes() {
+        for (what, frame) in [
+            ("another's address", seal(&change(&SOLICITATION, 77, &[2]))),
+            ("an advertisement", seal(&change(&SOLICITATION, 54, &[136]))),
+            ("not ICMPv6", change(&SOLICITATION, 20, &[17])),
+            ("a truncated packet", SOLICITATION[..80].to_vec()),
+            ("a short message", seal(&change(&SOLICITATION, 19, &[23]))),
+        ] {
+            assert_eq!(ask(&frame), Heard::Pass, "{what}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_solicitation_for_our_address_is_dropped() {
+        let to_a_group = change(&SOLICITATION, 22, &[0xff, 2]);
+        for (what, frame) in [
+            ("a router was in between", change(&SOLICITATION, 21, &[254])),
+            ("a wrong checksum", change(&SOLICITATION, 57, &[0])),
+            ("a code", seal(&change(&SOLICITATION, 55, &[1]))),
+            ("an option without length", seal(&change(&SOLICITATION, 79, &[0]))),
+            ("an option past the end", seal(&change(&SOLICITATION, 79, &[2]))),
+            ("a group as sender", seal(&to_a_group)),
+            ("a probe that names its MAC", seal(&change(&PROBE, 78, &[1]))),
+            ("a probe to another group", seal(&change(&PROBE, 53, &[2]))),
+        ] {
+            assert_eq!(ask(&frame), Heard::Drop(DropReason::MalformedIp), "{what}");
+        }
+    }
+}

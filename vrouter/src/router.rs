@@ -217,3 +217,56 @@ fn link_local(mac: Mac) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{GATEWAY_MAC, Heard, ask, ask_at, change, router};
+    use core::time::Duration;
+
+    /// An experimental protocol (IEEE 802 local experimental ethertype 1) from one station to another.
+    const OTHERS: [u8; 16] = [2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, 0xaa, 0xbb];
+
+    #[test]
+    fn frames_between_stations_pass() {
+        assert_eq!(ask(&OTHERS), Heard::Pass);
+        assert_eq!(ask(&change(&OTHERS, 0, &[0xff; 6])), Heard::Pass);
+        assert_eq!(ask(&change(&OTHERS, 0, &GATEWAY_MAC.0)), Heard::Drop(DropReason::NoService));
+    }
+
+    #[test]
+    fn a_domain_without_a_gateway_asks_nobody() {
+        let question = arp::tests::ARP_REQUEST;
+        let mut router = router();
+        for domain in [0, 2, u16::MAX] {
+            assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(domain), &question), Heard::Pass);
+        }
+        router.configure(&RouterPlan::default());
+        assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(1), &question), Heard::Pass);
+    }
+
+    #[test]
+    fn answers_are_limited_and_the_limit_recovers() {
+        let mut router = router();
+        let mut answers = |now, count| {
+            (0..count)
+                .filter(|_| match ask_at(&mut router, now, DomainId(1), &arp::tests::ARP_REQUEST) {
+                    Heard::Answer(_) => true,
+                    Heard::Drop(DropReason::AnswerRate) => false,
+                    other => panic!("{other:?}"),
+                })
+                .count() as u64
+        };
+        let start = Instant::from_secs(1);
+        assert_eq!(answers(start, 2 * ANSWERS_BURST_MAX), ANSWERS_BURST_MAX);
+        let later = start + Duration::from_millis(10);
+        assert_eq!(answers(later, 2 * ANSWERS_BURST_MAX), ANSWERS_PER_SECOND_MAX / 100);
+    }
+
+    #[test]
+    fn the_link_local_address_is_the_modified_eui_64() {
+        // The example of RFC 2464 §4, whose MAC is 34-56-78-9A-BC-DE.
+        let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+        assert_eq!(link_local(mac), "fe80::3656:78ff:fe9a:bcde".parse::<Ipv6Addr>().unwrap());
+    }
+}
