@@ -18,6 +18,22 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod admit;
+pub mod fdb;
+mod flap;
+mod forward;
+mod guard;
+mod learn;
 pub mod plan;
+mod storm;
+mod switch;
 
-pub use plan::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan};
+pub use admit::Admitted;
+pub use flap::{FLAP_MOVES, FLAP_WINDOW, FLAPS_MAX};
+pub use forward::{Egress, Forward};
+pub use guard::HEADERS_MAX;
+pub use learn::{Learned, STATIONS_MAX};
+pub use plan::{
+    DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan,
+};
+pub use switch::{Station, Switch};

@@ -3,6 +3,8 @@
 //! Plans come from the `config` crate (text) and from tests (by hand). [`SwitchPlan::check`] refuses what would be
 //! contradictory, so that the switch itself never has to.
 
+mod check;
+
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -21,6 +23,9 @@ pub const DOMAIN_STATIONS_DEFAULT: u32 = 65_536;
 pub const PORT_STATIONS_DEFAULT: u32 = 4_096;
 /// How long a silent station is remembered (IEEE 802.1Q-2018 table 8-6, and Linux' bridge default).
 pub const AGEING_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Static stations of one node. A further one is refused when the plan is checked.
+pub const STATICS_MAX: usize = 65_536;
 
 /// All that a [`crate::Switch`] obeys. Swapped whole; entries are found by id, in any order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -103,11 +108,11 @@ pub struct Guards {
     /// their MAC.
     pub arp: bool,
     /// Neighbour advertisements and solicitations must speak for one of [`PortPlan::addresses`], a link-local
-    /// address, or be a probe from `::`.
+    /// address, or be a probe from `::`, and say the truth about their MAC.
     pub nd: bool,
     /// No router advertisements or redirects (RFC 6105, RFC 7113).
     pub ra: bool,
-    /// No DHCP server messages (v4 from L4 port 67, v6 from 547).
+    /// No DHCP server messages (v4 from L4 port 67 or to 68, v6 from 547 or to 546).
     pub dhcp: bool,
 }
 
@@ -152,4 +157,8 @@ pub enum PlanError {
     StaticNowhere(Mac),
     /// Two static stations have one address in one domain.
     StaticTwice(Mac),
+    /// More than [`STATICS_MAX`] static stations.
+    TooManyStatics,
+    /// The port's source address is to be guarded, and the plan does not say what it is.
+    GuardWithoutMac(PortId),
 }

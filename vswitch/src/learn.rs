@@ -1,0 +1,183 @@
+//! LEARN: where the source of an admitted frame lives.
+//!
+//! In steady state a frame only reads: its station is where it was, and the tick in which it was heard last is the
+//! current one. Once per tick (a second) and station the tick is written.
+//!
+//! Limits: each domain and each port has its number of learned stations, and the node has [`STATIONS_MAX`]. Who would
+//! exceed one is not learned; frames from it pass, frames to it are flooded, and nobody else is forgotten for it. So a
+//! port that invents addresses fills its own share and no more. A station that moves to a full port stays where it
+//! was until it ages there.
+//!
+//! Static stations do not move. A frame that claims the address of one on another port passes, but teaches nothing,
+//! as with Linux' sticky entries; to drop it, give the port the `mac` guard.
+
+use wire::{DomainId, Instant, Mac, PortId, UnicastMac};
+
+use crate::admit::Admitted;
+use crate::fdb::{Hash, Index, Place, Tick};
+use crate::switch::{Switch, count_in, count_out};
+
+/// Learned stations of one node. Beyond it new stations are not learned, as if their domain were full.
+pub const STATIONS_MAX: usize = 1 << 20;
+/// How many times per ageing time a talking station is [`Learned::Refreshed`].
+const REFRESHES_PER_AGEING: u64 = 8;
+
+/// What a frame taught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// Nothing: the station is where it was.
+    Known,
+    /// The station is where it was, and replicas that do not hear it should be told that it is alive. Comes an eighth
+    /// of the ageing time apart while the station talks.
+    Refreshed,
+    /// The station was not known, or was known too long ago.
+    New,
+    /// The station was behind another port.
+    Moved {
+        /// Where it was.
+        from: PortId,
+        /// Whether it keeps moving ([`crate::FLAP_MOVES`]).
+        flapping: bool,
+    },
+    /// The domain, or the node, has as many stations as it may: not learned.
+    RefusedDomain {
+        /// Whether it is the first since there was room.
+        first: bool,
+    },
+    /// The port has as many stations as it may: not learned.
+    RefusedPort {
+        /// Whether it is the first since there was room.
+        first: bool,
+    },
+    /// The address belongs to a static station behind another port: not learned.
+    Static,
+}
+
+impl Switch {
+    /// Takes note of where the frame's source lives.
+    #[inline]
+    pub fn learn(&mut self, now: Instant, admitted: &Admitted) -> Learned {
+        let tick = Tick::of(now);
+        let hash = self.fdb.hash(admitted.domain, admitted.header.src);
+        let heard = Place::learned(admitted.port, tick);
+        match self.fdb.find(hash) {
+            Some((_, place)) if place == heard => Learned::Known,
+            found => self.learn_at(now, hash, admitted.domain, heard, found),
+        }
+    }
+
+    /// Takes note of what another replica has learned. Ignores what does not fit the configuration, which the replica
+    /// may not have had yet.
+    pub fn learn_from_replica(&mut self, now: Instant, domain: DomainId, mac: Mac, port: PortId) -> Learned {
+        let is_member = self.port(port).is_some_and(|port| port.tag_of(domain).is_some());
+        if !is_member || UnicastMac::new(mac).is_none() {
+            return Learned::Known;
+        }
+        let hash = self.fdb.hash(domain, mac);
+        self.learn_at(now, hash, domain, Place::learned(port, Tick::of(now)), self.fdb.find(hash))
+    }
+
+    /// The rest of [`Switch::learn`]: at most once per second for a station that stays.
+    #[inline(never)]
+    fn learn_at(
+        &mut self,
+        now: Instant,
+        hash: Hash,
+        domain: DomainId,
+        heard: Place,
+        found: Option<(Index, Place)>,
+    ) -> Learned {
+        let Some((index, place)) = found else { return self.learn_new(hash, domain, heard) };
+        if place.is_static() {
+            return if place.port() == heard.port() { Learned::Known } else { Learned::Static };
+        }
+        if self.is_too_old(domain, place, heard.seen()) {
+            self.forget(domain, index, place);
+            self.aged_untold += 1;
+            return self.learn_new(hash, domain, heard);
+        }
+        if place.port() == heard.port() {
+            return self.refresh(domain, index, place, heard);
+        }
+        if let Err(refusal) = self.room_at_port(heard) {
+            return refusal;
+        }
+        count_out(&mut self.domains, &mut self.ports, domain, place.port());
+        count_in(&mut self.domains, &mut self.ports, domain, heard.port());
+        self.fdb.set(index, heard);
+        Learned::Moved { from: place.port(), flapping: self.flaps.moved(now, hash) }
+    }
+
+    fn learn_new(&mut self, hash: Hash, domain: DomainId, heard: Place) -> Learned {
+        if let Err(refusal) = self.room_in_domain(domain, heard).and_then(|()| self.room_at_port(heard)) {
+            return refusal;
+        }
+        if !self.fdb.insert(hash, heard) {
+            return Learned::RefusedDomain { first: false };
+        }
+        self.learned += 1;
+        count_in(&mut self.domains, &mut self.ports, domain, heard.port());
+        if let Some(at) = self.domain(domain).and_then(|domain| domain.too_old_at(heard)) {
+            self.sweep_at = Some(self.sweep_at.map_or(at, |earliest| earliest.min(at)));
+        }
+        Learned::New
+    }
+
+    fn refresh(&mut self, domain: DomainId, index: Index, place: Place, heard: Place) -> Learned {
+        let (before, tick) = (place.seen(), heard.seen());
+        if tick <= before {
+            return Learned::Known; // Time stands still, or went back.
+        }
+        self.fdb.set(index, heard);
+        let ageing = self.domain(domain).and_then(|domain| domain.ageing);
+        let is_due = ageing.is_some_and(|ageing| {
+            let span = (ageing / REFRESHES_PER_AGEING).max(1);
+            before.span(span) != tick.span(span)
+        });
+        if is_due { Learned::Refreshed } else { Learned::Known }
+    }
+
+    fn forget(&mut self, domain: DomainId, index: Index, place: Place) {
+        self.fdb.remove(index);
+        self.learned -= 1;
+        count_out(&mut self.domains, &mut self.ports, domain, place.port());
+    }
+
+    fn room_in_domain(&mut self, domain: DomainId, heard: Place) -> Result<(), Learned> {
+        let is_full = |switch: &Self| {
+            let stations = switch.domain(domain).map(|domain| domain.stations);
+            switch.learned >= STATIONS_MAX || stations.is_none_or(|stations| stations.is_full())
+        };
+        if is_full(self) {
+            self.sweep_if_due(heard.seen());
+        }
+        if !is_full(self) {
+            return Ok(());
+        }
+        let domain = self.domains.get_mut(domain.index()).and_then(Option::as_mut);
+        let first = domain.is_some_and(|domain| !core::mem::replace(&mut domain.stations.told_full, true));
+        Err(Learned::RefusedDomain { first })
+    }
+
+    fn room_at_port(&mut self, heard: Place) -> Result<(), Learned> {
+        let port = heard.port();
+        let is_full = |switch: &Self| switch.port(port).is_none_or(|port| port.stations.is_full());
+        if is_full(self) {
+            self.sweep_if_due(heard.seen());
+        }
+        if !is_full(self) {
+            return Ok(());
+        }
+        let port = self.ports.get_mut(port.index()).and_then(Option::as_mut);
+        let first = port.is_some_and(|port| !core::mem::replace(&mut port.stations.told_full, true));
+        Err(Learned::RefusedPort { first })
+    }
+
+    /// Makes room where stations that are too old take it, so that a limit does not depend on when the sweep runs. At
+    /// most once a second, however many are refused: after a sweep the next is due in a later tick.
+    fn sweep_if_due(&mut self, tick: Tick) {
+        if self.sweep_at.is_some_and(|due| due <= tick) {
+            self.sweep(tick);
+        }
+    }
+}
