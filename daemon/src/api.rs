@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wire::Mac;
 
 use crate::events::{Event, Subscription};
 
@@ -47,7 +48,7 @@ pub trait Operations: Send + Sync + 'static {
     /// Binds a station to a port: it neither ages nor moves.
     fn add_station(&self, station: &StationSpec) -> Result<(), ApiError>;
     /// Forgets one station, static or learned. [`ErrorKind::NotFound`] if nobody knows it.
-    fn remove_station(&self, network: &str, mac: &str) -> Result<(), ApiError>;
+    fn remove_station(&self, network: &str, mac: Mac) -> Result<(), ApiError>;
     /// Forgets the learned stations that match `filter`; static ones stay.
     fn flush_stations(&self, filter: &StationFilter) -> Result<(), ApiError>;
 
@@ -348,8 +349,26 @@ pub struct StationFilter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
     /// With this address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
+    #[serde(default, with = "mac_text", skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+}
+
+/// A MAC address that may be absent, as text.
+mod mac_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use wire::Mac;
+
+    pub(super) fn serialize<S: Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::Ok, S::Error> {
+        match mac {
+            Some(mac) => serializer.collect_str(mac),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mac>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Some).map_err(|_| D::Error::custom(format_args!("{text:?} is not a MAC address")))
+    }
 }
 
 /// A station to bind to a port.

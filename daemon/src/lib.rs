@@ -4,12 +4,14 @@
 //! [`node`] and writes what comes back. It holds no protocol logic. From the outside in:
 //!
 //! - [`api`]: what the control socket speaks, shared by the daemon and the command line.
+//! - [`control`]: the control socket, HTTP over a UNIX socket.
 //! - [`events`]: what a person may want to know, as it happens.
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
 //! - [`sys`]: the system calls the standard library lacks. The only module with `unsafe`.
 
 pub mod api;
+pub mod control;
 pub mod events;
 pub mod link;
 pub mod port;
