@@ -106,6 +106,10 @@ impl Tap {
                 format!("there is no interface {name} to adopt; `ip tuntap add {name} mode tap` makes one");
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
         }
+        // The kernel lets anybody join a multi-queue device; two readers would each get half of every conversation.
+        if holder::of(name).is_some_and(|holder| holder.certain) {
+            return Err(busy(name));
+        }
         let first = open()?;
         let mut refusal = None;
         for (multi, queues) in [(tun::IFF_MULTI_QUEUE, queues), (0, 1)] {

@@ -13,6 +13,7 @@ use std::io;
 pub mod bpf;
 pub mod clock;
 pub mod namespace;
+pub mod packet;
 pub mod tun;
 
 /// Adds what was attempted to what the kernel said, keeping the kind: `open("x").map_err(tried("opening x"))`.

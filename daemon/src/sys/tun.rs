@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -51,6 +51,8 @@ const TUNSETOFFLOAD: libc::Ioctl = request(1, 208, 4);
 const TUNGETIFF: libc::Ioctl = request(2, 210, 4);
 const TUNSETVNETHDRSZ: libc::Ioctl = request(1, 216, 4);
 const TUNSETVNETLE: libc::Ioctl = request(1, 220, 4);
+/// `_IO('T', 227)`: no argument.
+const TUNGETDEVNETNS: libc::Ioctl = request(0, 227, 0);
 const TUNSETSTEERINGEBPF: libc::Ioctl = request(2, 224, 4);
 
 /// `struct ifreq` as far as these requests use it (include/uapi/linux/if.h): a name and flags in a union of 24 octets.
@@ -97,6 +99,17 @@ pub fn attach(file: BorrowedFd<'_>, name: &str, flags: u16) -> io::Result<String
 /// EBADFD if the device is gone.
 pub fn name(file: BorrowedFd<'_>) -> io::Result<String> {
     Ok(text(&described(file)?.name))
+}
+
+/// The namespace in which the device is at this moment.
+///
+/// # Errors
+/// EBADFD if the device is gone; EINVAL on a kernel older than 5.7; EPERM without CAP_NET_ADMIN there.
+pub fn namespace(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: TUNGETDEVNETNS takes no argument and touches no memory of ours.
+    let descriptor = checked(unsafe { libc::ioctl(file.as_raw_fd(), TUNGETDEVNETNS) })?;
+    // SAFETY: the call succeeded, so this is a fresh descriptor (close-on-exec by definition) that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Whether the device outlives its last descriptor.

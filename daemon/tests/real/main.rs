@@ -3,5 +3,12 @@
 //! Needs root and /dev/net/tun; without them every test says that it was skipped, and why. Every test has namespaces of
 //! its own, without names, so tests do not meet and leave nothing.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod adopt;
+mod link;
+mod namespace;
+mod steering;
 mod support;
 mod tap;
+mod traffic;

@@ -4,7 +4,7 @@ use tapestry::link;
 use tapestry::port::{Fault, Origin, PortIo, Steering, Tap};
 use wire::FramePool;
 
-use crate::support::{able, namespace};
+use crate::support::{able, namespace, nothing_starts};
 
 #[test]
 fn a_created_device_takes_offloads_and_goes_with_its_queues() {
@@ -29,6 +29,7 @@ fn a_created_device_takes_offloads_and_goes_with_its_queues() {
 
     let exists = || home.run(|| tapestry::sys::tun::exists(&name)).unwrap().unwrap();
     assert!(exists());
+    let _quiet = nothing_starts();
     drop(queues);
     assert!(!exists());
 }
