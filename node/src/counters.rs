@@ -18,7 +18,7 @@ pub struct PortCounters {
     pub tx_frames: u64,
     /// Octets that left.
     pub tx_bytes: u64,
-    /// Frames that entered here and were dropped, by reason.
+    /// Frames dropped here by reason: `deliver.*` on leaving through this port, all others on entering it.
     pub drops: [u64; DropReason::COUNT],
 }
 
@@ -29,10 +29,12 @@ impl Default for PortCounters {
 }
 
 /// Counters of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// By [`PortId`]; ports that never existed have zeros.
     pub ports: Vec<PortCounters>,
+    /// Drops at ports whose id now belongs to another port.
+    pub gone_drops: [u64; DropReason::COUNT],
     /// Frames that entered the corridor.
     pub received: u64,
     /// Walks that ended in at least one egress port.
@@ -55,6 +57,29 @@ pub struct Counters {
     pub stations_refused_domain: u64,
     /// Stations not learned because their port was full.
     pub stations_refused_port: u64,
+    /// Notices that were not made because there were more than [`crate::NOTICES_PER_SECOND_MAX`].
+    pub notices_suppressed: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            ports: Vec::new(),
+            gone_drops: [0; DropReason::COUNT],
+            received: 0,
+            forwarded: 0,
+            consumed: 0,
+            dropped: 0,
+            originated: 0,
+            flood_copies: 0,
+            stations_learned: 0,
+            stations_moved: 0,
+            stations_aged: 0,
+            stations_refused_domain: 0,
+            stations_refused_port: 0,
+            notices_suppressed: 0,
+        }
+    }
 }
 
 impl Counters {
@@ -66,9 +91,17 @@ impl Counters {
         &mut self.ports[port.index()]
     }
 
-    /// Dropped frames by reason, over all ports.
+    /// Starts `port` at zero, for another port that has been given the id. Its drops stay in the totals.
+    pub(crate) fn begin(&mut self, port: PortId) {
+        let gone = core::mem::take(self.port_mut(port));
+        for (sum, count) in self.gone_drops.iter_mut().zip(gone.drops) {
+            *sum += count;
+        }
+    }
+
+    /// Dropped frames by reason, over all ports that ever were.
     pub fn drops(&self) -> [u64; DropReason::COUNT] {
-        let mut total = [0; DropReason::COUNT];
+        let mut total = self.gone_drops;
         for port in &self.ports {
             for (sum, count) in total.iter_mut().zip(port.drops) {
                 *sum += count;

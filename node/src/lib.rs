@@ -8,7 +8,11 @@
 //!
 //! Contract in one line: *handle one event, drain the outbox, repeat*. Time is an argument, chance is a seed, and
 //! nothing else comes from outside, so the same plan, seed and events give the same bytes and counters on every
-//! machine, for every batch size.
+//! machine, for every batch size. A frame's walk ends exactly one way: forwarded to *n* ports, consumed by the
+//! router, or dropped for one [`DropReason`]; [`Counters::balance`] holds after every event.
+//!
+//! Several nodes may serve one switch, one a worker. Such replicas forward alone and tell each other by
+//! [`Gossip`] where stations live.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -17,11 +21,242 @@ extern crate alloc;
 extern crate std;
 
 mod counters;
+mod deliver;
 mod event;
 mod outbox;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 pub use counters::{Counters, PortCounters};
 pub use event::{Event, Flush, Gossip, Notice};
 pub use outbox::{Outbox, Send};
 pub use plan::{Plan, PlanError};
+
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use deliver::{Delivery, Leaving};
+use encap::Tunnels;
+use vrouter::{Routed, Router};
+use vswitch::{Admitted, Forward, Learned, Station, Switch};
+use wire::bucket::TokenBucket;
+use wire::ethernet::EthernetHeader;
+use wire::{DomainId, DropReason, FrameBuf, Instant, PortId};
+
+/// Notices per second that a node makes; more are counted in [`Counters::notices_suppressed`].
+pub const NOTICES_PER_SECOND_MAX: u64 = 100;
+
+/// One deterministic switch: the rooms, and what they have counted.
+#[derive(Debug)]
+pub struct Node {
+    plan: Arc<Plan>,
+    switch: Switch,
+    router: Router,
+    tunnels: Tunnels,
+    counters: Counters,
+    notice_bucket: TokenBucket,
+    has_replicas: bool,
+}
+
+impl Node {
+    /// A node without ports; the first event is [`Event::Configure`]. The seed keys the hash tables.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            plan: Arc::default(),
+            switch: Switch::new(seed),
+            router: Router::new(),
+            tunnels: Tunnels::default(),
+            counters: Counters::default(),
+            notice_bucket: TokenBucket::new(NOTICES_PER_SECOND_MAX, NOTICES_PER_SECOND_MAX, Instant::ZERO),
+            has_replicas: false,
+        }
+    }
+
+    /// The same node as one of several: it puts into the outbox what the others must know.
+    #[must_use]
+    pub fn with_replicas(mut self) -> Self {
+        self.has_replicas = true;
+        self
+    }
+
+    /// Handles one event. What leaves is appended to `out`.
+    pub fn handle(&mut self, now: Instant, event: Event, out: &mut Outbox) {
+        match event {
+            Event::Frame { port, frame } => self.walk(now, port, frame, out),
+            Event::Wake => self.counters.stations_aged += self.switch.expire(now) as u64,
+            Event::Configure(plan) => self.configure(now, plan),
+            Event::Flush(what) => {
+                self.switch.flush(what.domain, what.port, what.mac);
+            }
+            Event::Gossip(Gossip::Station { domain, mac, port }) => {
+                self.switch.learn_from_replica(now, domain, mac, port);
+            }
+        }
+    }
+
+    /// When the node next wants an [`Event::Wake`], and what for.
+    pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        self.switch.next_deadline()
+    }
+
+    /// What has been counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The plan that holds.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// A page of at most `max` known stations from `cursor` (0 at first), and where the next page starts.
+    pub fn stations(&self, now: Instant, cursor: u64, max: usize) -> (Vec<Station>, Option<u64>) {
+        self.switch.stations(now, cursor, max)
+    }
+
+    /// How many stations of a domain are known.
+    pub fn stations_of_domain(&self, domain: DomainId) -> u32 {
+        self.switch.stations_of_domain(domain)
+    }
+
+    /// How many stations are known behind a port.
+    pub fn stations_of_port(&self, port: PortId) -> u32 {
+        self.switch.stations_of_port(port)
+    }
+
+    /// The shell could not send a frame that the outbox had for `port`.
+    pub fn not_delivered(&mut self, port: PortId, reason: DropReason) {
+        self.counters.port_mut(port).drops[reason.index()] += 1;
+    }
+
+    fn configure(&mut self, now: Instant, plan: Arc<Plan>) {
+        self.switch.configure(now, &plan.switch);
+        self.router.configure(&plan.router);
+        self.tunnels.configure(&plan.tunnels);
+        let known: BTreeSet<_> = self.plan.switch.ports.iter().map(|port| (port.id, port.serial)).collect();
+        for port in &plan.switch.ports {
+            if !known.contains(&(port.id, port.serial)) {
+                self.counters.begin(port.id);
+            }
+        }
+        self.plan = plan;
+    }
+
+    /// The walk of a frame, and its one ending.
+    fn walk(&mut self, now: Instant, port: PortId, mut frame: FrameBuf, out: &mut Outbox) {
+        self.counters.received += 1;
+        let seen = self.counters.port_mut(port);
+        seen.rx_frames += 1;
+        seen.rx_bytes += frame.len() as u64;
+        match self.corridor(now, port, &mut frame, out) {
+            Ok(leaving) => {
+                let delivery = Delivery::new(&self.tunnels, &mut self.counters, out);
+                let delivered = delivery.deliver(&self.switch, &leaving, frame);
+                if leaving.ingress.is_none() {
+                    // The question was consumed whatever becomes of the answer, a new frame.
+                    self.counters.consumed += 1;
+                    self.counters.originated += 1;
+                    if let Err((at, reason)) = delivered {
+                        self.not_delivered(at, reason);
+                    }
+                } else {
+                    match delivered {
+                        Ok(()) => self.counters.forwarded += 1,
+                        Err((at, reason)) => self.end_in_drop(at, reason),
+                    }
+                }
+            }
+            Err(reason) => {
+                out.pool.put(frame);
+                self.end_in_drop(port, reason);
+            }
+        }
+    }
+
+    fn end_in_drop(&mut self, port: PortId, reason: DropReason) {
+        self.counters.dropped += 1;
+        self.not_delivered(port, reason);
+    }
+
+    /// The five rooms in order, as far as the question where the frame leaves.
+    fn corridor(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frame: &mut FrameBuf,
+        out: &mut Outbox,
+    ) -> Result<Leaving, DropReason> {
+        // Admit.
+        frame.parse_offload()?;
+        self.tunnels.admit(port, frame)?;
+        let admitted = self.switch.admit(now, port, frame)?;
+
+        // Learn.
+        let learned = self.switch.learn(now, &admitted);
+        if learned != Learned::Known {
+            self.learned(now, &admitted, learned, out);
+        }
+
+        // Route.
+        let routed = self.router.route(now, admitted.domain, &admitted.header, frame)?;
+        let (dst, ingress) = match routed {
+            Routed::Pass => (admitted.header.dst, Some(port)),
+            Routed::Answer => {
+                let header = EthernetHeader::parse(frame.bytes()).expect("an answer has an Ethernet header");
+                (header.dst, None)
+            }
+        };
+
+        // Forward.
+        let to = match self.switch.forward(now, admitted.domain, dst, ingress) {
+            Ok(to) => to,
+            Err(reason) if ingress.is_some() => return Err(reason),
+            // The asker is not in the table (its domain is full): it is behind the port it asked from.
+            Err(_) => Forward::Many,
+        };
+        Ok(Leaving { to, domain: admitted.domain, ingress, priority: admitted.priority })
+    }
+
+    /// Counts and reports what learning a source has changed. Off the steady path.
+    #[cold]
+    fn learned(&mut self, now: Instant, admitted: &Admitted, learned: Learned, out: &mut Outbox) {
+        let (domain, mac, port) = (admitted.domain, admitted.header.src, admitted.port);
+        let (notice, replicas_must_know) = match learned {
+            Learned::Known | Learned::Static => return,
+            Learned::Refreshed => (None, true),
+            Learned::New => {
+                self.counters.stations_learned += 1;
+                (Some(Notice::StationLearned { domain, mac, port }), true)
+            }
+            Learned::Moved { from, flapping } => {
+                self.counters.stations_moved += 1;
+                let notice = if flapping {
+                    Notice::StationFlapping { domain, mac, port }
+                } else {
+                    Notice::StationMoved { domain, mac, from, to: port }
+                };
+                (Some(notice), true)
+            }
+            Learned::RefusedDomain { first } => {
+                self.counters.stations_refused_domain += 1;
+                (first.then_some(Notice::DomainFull { domain }), false)
+            }
+            Learned::RefusedPort { first } => {
+                self.counters.stations_refused_port += 1;
+                (first.then_some(Notice::PortFull { port }), false)
+            }
+        };
+        if replicas_must_know && self.has_replicas {
+            out.gossip.push(Gossip::Station { domain, mac, port });
+        }
+        if let Some(notice) = notice {
+            if self.notice_bucket.take(now) {
+                out.notice(notice);
+            } else {
+                self.counters.notices_suppressed += 1;
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use wire::{FrameBuf, FramePool, PortId};
 use crate::{Gossip, Notice};
 
 /// Notices kept until the next drain. Beyond it they are counted in [`Outbox::notices_lost`], not kept.
-pub const NOTICES_MAX: usize = 1_024;
+const NOTICES_MAX: usize = 1_024;
 
 /// A frame leaves through a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Outbox {
     pub notices_lost: u64,
     /// What the other replicas must know; stays empty when the node has none.
     pub gossip: Vec<Gossip>,
-    frames: Vec<FrameBuf>,
+    pub(crate) frames: Vec<FrameBuf>,
     sends: Vec<Send>,
 }
 
@@ -62,6 +62,13 @@ impl Outbox {
     pub(crate) fn push_frame(&mut self, frame: FrameBuf) -> u32 {
         self.frames.push(frame);
         u32::try_from(self.frames.len() - 1).expect("a batch is far smaller than 2^32 frames")
+    }
+
+    /// Adds a copy of the frame with this index, from the pool.
+    pub(crate) fn copy_frame(&mut self, frame: u32) -> u32 {
+        let mut copy = self.pool.take();
+        copy.copy_from(&self.frames[frame as usize]);
+        self.push_frame(copy)
     }
 
     pub(crate) fn push_send(&mut self, frame: u32, port: PortId) {

@@ -27,3 +27,22 @@ pub enum PlanError {
     /// A tunnel on a port that the switch does not have, or two tunnels on one port.
     Tunnel(PortId),
 }
+
+impl Plan {
+    /// Whether the rooms agree with themselves and with each other.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn check(&self) -> Result<(), PlanError> {
+        self.switch.check().map_err(PlanError::Switch)?;
+        self.router.check().map_err(PlanError::Router)?;
+        for (at, (port, _)) in self.tunnels.iter().enumerate() {
+            let exists = self.switch.ports.iter().any(|known| known.id == *port);
+            let is_second = self.tunnels[..at].iter().any(|(earlier, _)| earlier == port);
+            if !exists || is_second {
+                return Err(PlanError::Tunnel(*port));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! The corridor end to end, with frames written by hand. What each room decides is tested in its own crate.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
+use wire::{DomainId, DropReason, Instant, PortId, Vid};
+
+use crate::{Event, Gossip, Node, Notice, Outbox, Plan};
+
+fn port(id: u16, memberships: &[(u16, Option<u16>)]) -> PortPlan {
+    let membership = |(domain, vid): &(u16, Option<u16>)| Membership {
+        domain: DomainId(*domain),
+        vid: vid.map(|vid| Vid::new(vid).unwrap()),
+    };
+    PortPlan {
+        id: PortId(id),
+        serial: 0,
+        memberships: memberships.iter().map(membership).collect(),
+        mtu: 1500,
+        stations_max: 100,
+        isolation: Isolation::Open,
+        mac: None,
+        addresses: Vec::new(),
+        guards: Guards::default(),
+        storm: Storm::default(),
+    }
+}
+
+fn domain(id: u16) -> DomainPlan {
+    DomainPlan {
+        id: DomainId(id),
+        ageing: Duration::from_secs(300),
+        stations_max: 100,
+        reserved_forward: ReservedForward::default(),
+    }
+}
+
+/// Ports 0 and 1 untagged in domain 0; port 2 a trunk with domain 0 as VLAN 10.
+fn plan() -> Plan {
+    let ports = alloc::vec![port(0, &[(0, None)]), port(1, &[(0, None)]), port(2, &[(0, Some(10))])];
+    let plan = Plan {
+        switch: SwitchPlan { domains: alloc::vec![domain(0)], ports, statics: Vec::new() },
+        ..Plan::default()
+    };
+    plan.check().unwrap();
+    plan
+}
+
+fn node() -> (Node, Outbox) {
+    let (mut node, mut out) = (Node::new(1), Outbox::default());
+    node.handle(Instant::ZERO, Event::Configure(Arc::new(plan())), &mut out);
+    (node, out)
+}
+
+fn arrives(node: &mut Node, out: &mut Outbox, at: u16, bytes: &[u8]) {
+    let mut frame = out.pool.take();
+    assert!(frame.fill(bytes));
+    node.handle(Instant::ZERO, Event::Frame { port: PortId(at), frame }, out);
+    assert!(node.counters().balance(), "{:?}", node.counters());
+}
+
+fn sent(out: &mut Outbox) -> Vec<(u16, Vec<u8>)> {
+    let sends = out.sends().to_vec();
+    let sent = sends.iter().map(|send| (send.port.0, out.frame(*send).bytes().to_vec())).collect();
+    out.clear_sends();
+    sent
+}
+
+fn frame(dst: u8, src: u8) -> Vec<u8> {
+    let mut frame = alloc::vec![2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src, 0x88, 0xb5];
+    frame.extend_from_slice(b"payload");
+    frame
+}
+
+fn tagged(vid: u8, dst: u8, src: u8) -> Vec<u8> {
+    let mut frame = frame(dst, src);
+    frame.splice(12..12, [0x81, 0x00, 0, vid]);
+    frame
+}
+
+#[test]
+fn a_flood_shares_one_buffer_and_copies_for_the_tag() {
+    let (mut node, mut out) = node();
+    arrives(&mut node, &mut out, 0, &frame(2, 1));
+    assert_eq!(sent(&mut out), [(1, frame(2, 1)), (2, tagged(10, 2, 1))]);
+    assert_eq!(node.counters().flood_copies, 1);
+    assert_eq!(
+        out.notices,
+        [Notice::StationLearned {
+            domain: DomainId(0),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            port: PortId(0)
+        }]
+    );
+}
+
+#[test]
+fn a_tag_is_taken_off_and_put_on_at_the_edges() {
+    let (mut node, mut out) = node();
+    arrives(&mut node, &mut out, 2, &tagged(10, 9, 3));
+    assert_eq!(sent(&mut out), [(0, frame(9, 3)), (1, frame(9, 3))]);
+    arrives(&mut node, &mut out, 0, &frame(3, 1));
+    assert_eq!(sent(&mut out), [(2, tagged(10, 3, 1))]);
+}
+
+#[test]
+fn a_drop_returns_its_buffer_and_is_counted_where_it_entered() {
+    let (mut node, mut out) = node();
+    arrives(&mut node, &mut out, 1, &frame(2, 1)[..13]);
+    assert!(sent(&mut out).is_empty());
+    assert_eq!(node.counters().ports[1].drops[DropReason::Runt.index()], 1);
+    assert_eq!((node.counters().dropped, out.pool.spare_count()), (1, 1));
+}
+
+#[test]
+fn a_warm_corridor_takes_no_new_buffers() {
+    let (mut node, mut out) = node();
+    arrives(&mut node, &mut out, 0, &frame(2, 1));
+    sent(&mut out);
+    let warm = out.pool.spare_count();
+    for _ in 0..1000 {
+        arrives(&mut node, &mut out, 0, &frame(2, 1));
+        sent(&mut out);
+        assert_eq!(out.pool.spare_count(), warm);
+    }
+}
+
+#[test]
+fn a_lone_node_does_not_gossip_and_a_replica_does() {
+    let (mut node, mut out) = node();
+    arrives(&mut node, &mut out, 0, &frame(2, 1));
+    assert!(out.gossip.is_empty());
+
+    let (mut replica, mut other) = (Node::new(1).with_replicas(), Node::new(1).with_replicas());
+    let plan = Arc::new(plan());
+    replica.handle(Instant::ZERO, Event::Configure(Arc::clone(&plan)), &mut out);
+    other.handle(Instant::ZERO, Event::Configure(plan), &mut out);
+    out.clear_sends();
+    arrives(&mut replica, &mut out, 0, &frame(2, 1));
+    out.clear_sends();
+    let gossip: Vec<Gossip> = out.gossip.drain(..).collect();
+    assert_eq!(gossip.len(), 1);
+    other.handle(Instant::ZERO, Event::Gossip(gossip[0]), &mut out);
+    arrives(&mut other, &mut out, 1, &frame(1, 2));
+    assert_eq!(sent(&mut out), [(0, frame(1, 2))], "the other replica knows where station 1 lives");
+}
+
+#[test]
+fn a_port_that_takes_over_an_id_starts_at_zero_and_old_drops_stay_in_the_total() {
+    let (mut node, mut out) = node();
+    arrives(&mut node, &mut out, 1, &frame(2, 1)[..13]);
+    let mut next = plan();
+    next.switch.ports[1].serial = 1;
+    node.handle(Instant::ZERO, Event::Configure(Arc::new(next)), &mut out);
+    assert_eq!(node.counters().ports[1].rx_frames, 0);
+    assert_eq!(node.counters().drops()[DropReason::Runt.index()], 1);
+}
+
+#[test]
+fn notices_are_rate_limited() {
+    let (mut node, mut out) = node();
+    for turn in 0..1000_u16 {
+        arrives(&mut node, &mut out, turn % 2, &frame(2, 1));
+        sent(&mut out);
+    }
+    assert!(out.notices.len() <= 101, "{}", out.notices.len());
+    assert!(node.counters().notices_suppressed > 0);
+}
