@@ -117,7 +117,8 @@ pub const UDP_CHECKSUM_OFFSET: u16 = 6;
 /// Offset of the checksum field in a TCP header.
 pub const TCP_CHECKSUM_OFFSET: u16 = 16;
 
-/// Finishes the partial checksum of `packet`, which ends where the L4 payload ends: without Ethernet padding.
+/// Finishes the partial checksum of a frame or packet. As in Linux (`skb_checksum_help`) everything to the end is
+/// summed; Ethernet padding does no harm, being zeros.
 ///
 /// Returns whether the field lies within the packet; if not, nothing is written.
 pub fn finish_partial(packet: &mut [u8], csum_start: u16, csum_offset: u16) -> bool {

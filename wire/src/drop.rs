@@ -197,6 +197,10 @@ drop_reasons! {
         "There is no room before the frame for the tag or tunnel header.",
         "Nested tunnels.",
         "Reduce nesting.";
+    BadSuperSegment => "deliver.bad-super-segment",
+        "A super-segment had to be cut for this port, and its headers are not those of the kind it claims to be.",
+        "A broken or hostile writer on the device the frame came from.",
+        "Look at the program that writes to that device.";
     QueueFull => "deliver.queue-full",
         "The outgoing device would not take the frame at once.",
         "The kernel was short of memory for packets, or the device's queue was full.",

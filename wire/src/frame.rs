@@ -152,6 +152,18 @@ impl FrameBuf {
         self.len -= octets;
     }
 
+    /// Appends `bytes`. Returns `false`, leaving the frame as it is, if the buffer ends before they do.
+    pub fn extend(&mut self, bytes: &[u8]) -> bool {
+        let end = self.head + self.len;
+        let room = self.storage.get_mut(end..end + bytes.len());
+        let fits = room.is_some();
+        if let Some(room) = room {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+        fits
+    }
+
     /// Shortens the frame to `len` octets; longer is ignored.
     pub fn truncate(&mut self, len: usize) {
         self.set_len(len.min(self.len()));

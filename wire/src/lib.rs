@@ -17,6 +17,7 @@ pub mod arp;
 pub mod bucket;
 pub mod checksum;
 pub mod cidr;
+pub mod coalesce;
 pub mod drop;
 pub mod ethernet;
 pub mod flow;
@@ -28,13 +29,18 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod offload;
 pub mod rng;
+pub mod segment;
 pub mod tcp;
 pub mod time;
 pub mod udp;
 
+#[cfg(test)]
+mod samples;
+
 pub use addr::{DomainId, Mac, PortId, UnicastMac, Vid};
 pub use bucket::TokenBucket;
 pub use cidr::Cidr;
+pub use coalesce::Coalescer;
 pub use drop::DropReason;
 pub use flow::FlowHash;
 pub use frame::{FrameBuf, FramePool};

@@ -1,0 +1,246 @@
+//! Segmentation: finishing in software what an egress cannot do itself.
+//!
+//! A frame may leave two things undone (see [`crate::offload`]): its L4 checksum, and being cut into segments. A port
+//! says what it takes over ([`Egress`]); [`finish`] does the rest and hands every resulting frame to a callback, in
+//! order, before it returns. The frame itself stays as it is, so that a flood may finish it for one port and pass it
+//! whole to the next.
+//!
+//! ```text
+//!  | headers | payload of up to 64 KiB                    |      one super-segment
+//!  | headers | gso_size |  | headers | gso_size |  | headers | rest |
+//! ```
+//!
+//! Segments are what Linux would make (`tcp_gso_segment`, `__udp_gso_segment`, `inet_gso_segment`): lengths and
+//! checksums their own, IPv4 identification counting up, TCP sequence moving on, FIN and PSH on the last only, CWR on
+//! the first only (RFC 3168 §6.1.2). Everything else is copied.
+//!
+//! One scratch buffer carries all segments, so nothing is allocated and the cache stays warm; a callback that wants to
+//! keep a segment swaps the buffer for another. A claim that the headers contradict is refused whole, before anything
+//! is emitted. Limits: [`TCP_SEGMENTS_MAX`], [`UDP_SEGMENTS_MAX`].
+
+use crate::checksum::{Sum, TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, finish_partial, udp_written};
+use crate::drop::DropReason;
+use crate::frame::FrameBuf;
+use crate::headers::{Family, Fragment, Headers, IPV6_HEADER_LEN, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::offload::{Gso, NEEDS_CSUM, Offload};
+use crate::{ipv4, tcp};
+
+/// Segments of one TCP super-segment; more are refused. 64 KiB in pieces of 48 octets, the least that Linux sends
+/// (`net.ipv4.tcp_min_snd_mss`), so only a forged `gso_size` gets here.
+pub const TCP_SEGMENTS_MAX: usize = 1_366;
+/// Datagrams of one UDP super-segment; more are refused. Linux refuses them too (`UDP_MAX_SEGMENTS`).
+pub const UDP_SEGMENTS_MAX: usize = 128;
+
+/// What a port takes over from the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Egress {
+    /// Finishes partial checksums. Without it no kind of segmentation is of use.
+    pub checksum: bool,
+    /// Cuts TCP over IPv4.
+    pub tso4: bool,
+    /// Cuts TCP over IPv6.
+    pub tso6: bool,
+    /// Cuts TCP that carries CWR.
+    pub tso_ecn: bool,
+    /// Cuts UDP over either family.
+    pub uso: bool,
+}
+
+impl Egress {
+    /// A plain device: every frame ordinary and finished.
+    pub const NONE: Self = Self { checksum: false, tso4: false, tso6: false, tso_ecn: false, uso: false };
+
+    /// A device that takes whatever we know.
+    pub const ALL: Self = Self { checksum: true, tso4: true, tso6: true, tso_ecn: true, uso: true };
+
+    /// Whether a frame with this metadata can leave as it is.
+    pub const fn takes(self, offload: Offload) -> bool {
+        let takes_gso = match offload.gso {
+            Gso::None => true,
+            Gso::TcpV4 => self.tso4 && (self.tso_ecn || !offload.ecn),
+            Gso::TcpV6 => self.tso6 && (self.tso_ecn || !offload.ecn),
+            Gso::UdpL4 => self.uso,
+        };
+        takes_gso && (self.checksum || !offload.needs_checksum())
+    }
+}
+
+/// Emits `frame` in a form that `egress` takes: as it is, with its checksum finished, or cut into segments. Returns how
+/// many frames were emitted. `scratch` is overwritten unless the frame goes as it is.
+///
+/// # Errors
+/// `deliver.bad-super-segment` if headers and claim disagree, or as [`Offload::check`]; nothing was emitted.
+pub fn finish(
+    frame: &mut FrameBuf,
+    egress: Egress,
+    scratch: &mut FrameBuf,
+    mut emit: impl FnMut(&mut FrameBuf),
+) -> Result<usize, DropReason> {
+    if egress.takes(frame.offload) {
+        emit(frame);
+        return Ok(1);
+    }
+    if frame.offload.is_super_segment() {
+        return segment(frame, egress.checksum, scratch, emit);
+    }
+    scratch.copy_from(frame);
+    finish_checksum(scratch)?;
+    emit(scratch);
+    Ok(1)
+}
+
+/// Computes the checksum of an ordinary frame in place, if it is still to be done.
+///
+/// # Errors
+/// `admit.vnet-csum` if the checksum field lies past the end.
+pub fn finish_checksum(frame: &mut FrameBuf) -> Result<(), DropReason> {
+    let Offload { csum_start, csum_offset, .. } = frame.offload;
+    if frame.offload.needs_checksum() && !finish_partial(frame.bytes_mut(), csum_start, csum_offset) {
+        return Err(DropReason::VnetCsum);
+    }
+    frame.offload = Offload::NONE;
+    Ok(())
+}
+
+fn segment(
+    frame: &FrameBuf,
+    keep_partial: bool,
+    scratch: &mut FrameBuf,
+    mut emit: impl FnMut(&mut FrameBuf),
+) -> Result<usize, DropReason> {
+    let cut = Cut::of(frame)?;
+    for index in 0..cut.count {
+        cut.build(frame, index, keep_partial, scratch);
+        emit(scratch);
+    }
+    Ok(cut.count)
+}
+
+/// A super-segment whose claim has been checked against its headers, and how it is cut.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    headers: Headers,
+    transport: Transport,
+    gso_size: usize,
+    count: usize,
+    /// Sum of addresses and protocol; each segment adds its own length.
+    pseudo: Sum,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Cut {
+    fn of(frame: &FrameBuf) -> Result<Self, DropReason> {
+        let (bytes, offload) = (frame.bytes(), frame.offload);
+        offload.check(bytes.len())?;
+        let headers = Headers::parse(bytes).map_err(|_| DropReason::BadSuperSegment)?;
+        let (transport, segments_max) = match (offload.gso, headers.family, headers.protocol) {
+            (Gso::TcpV4, Family::V4, PROTOCOL_TCP) | (Gso::TcpV6, Family::V6, PROTOCOL_TCP) => {
+                (Transport::Tcp, TCP_SEGMENTS_MAX)
+            }
+            (Gso::UdpL4, Family::V4 | Family::V6, PROTOCOL_UDP) => (Transport::Udp, UDP_SEGMENTS_MAX),
+            (Gso::None | Gso::TcpV4 | Gso::TcpV6 | Gso::UdpL4, _, _) => {
+                return Err(DropReason::BadSuperSegment);
+            }
+        };
+        let gso_size = usize::from(offload.gso_size);
+        let count = (headers.end - headers.payload).div_ceil(gso_size);
+        let is_consistent = headers.fragment == Fragment::Whole
+            && headers.end == bytes.len()
+            && usize::from(offload.csum_start) == headers.l4
+            && offload.csum_offset == transport.checksum_offset()
+            && (1..=segments_max).contains(&count);
+        match headers.pseudo_sum(bytes, 0) {
+            Some(pseudo) if is_consistent => Ok(Self { headers, transport, gso_size, count, pseudo }),
+            Some(_) | None => Err(DropReason::BadSuperSegment),
+        }
+    }
+
+    /// Writes segment number `index` into `out`.
+    fn build(&self, frame: &FrameBuf, index: usize, keep_partial: bool, out: &mut FrameBuf) {
+        let Headers { l3, l4, payload, end, .. } = self.headers;
+        let from = payload + index * self.gso_size;
+        let data = &frame.bytes()[from..end.min(from + self.gso_size)];
+        let written = out.fill(&frame.bytes()[..payload]) && out.extend(data);
+        assert!(written, "a segment is no longer than the frame it is cut from");
+
+        let packet_len = payload - l3 + data.len();
+        let l4_len = octets(payload - l4 + data.len());
+        let head = &mut out.bytes_mut()[..payload];
+        match self.headers.family {
+            Family::V4 => {
+                let id = be16(head, l3 + 4).wrapping_add(octets(index));
+                put16(head, l3 + 2, octets(packet_len));
+                put16(head, l3 + 4, id);
+                ipv4::fill_checksum(&mut head[l3..]);
+            }
+            Family::V6 => put16(head, l3 + 4, octets(packet_len - IPV6_HEADER_LEN)),
+        }
+        match self.transport {
+            Transport::Tcp => self.advance_tcp(&mut head[l4..], index),
+            Transport::Udp => put16(head, l4 + 4, l4_len),
+        }
+        let pseudo = self.pseudo + Sum::of_word(l4_len);
+        let field = l4 + usize::from(self.transport.checksum_offset());
+        put16(head, field, pseudo.folded());
+        if keep_partial {
+            let Offload { csum_start, csum_offset, .. } = frame.offload;
+            out.offload = Offload { flags: NEEDS_CSUM, csum_start, csum_offset, ..Offload::NONE };
+            return;
+        }
+        // The field holds the pseudo-header's sum, so summing the header includes it. The data are summed where they
+        // come from: that they have just been stored elsewhere would only make the loads wait.
+        let checksum = (Sum::of(&head[l4..]) + Sum::of(data)).checksum();
+        put16(head, field, self.transport.written(checksum));
+    }
+
+    fn advance_tcp(&self, header: &mut [u8], index: usize) {
+        let [a, b, c, d] = [header[4], header[5], header[6], header[7]];
+        let passed = u32::from(octets(index * self.gso_size));
+        let seq = u32::from_be_bytes([a, b, c, d]).wrapping_add(passed);
+        header[4..8].copy_from_slice(&seq.to_be_bytes());
+        if index > 0 {
+            header[13] &= !tcp::CWR;
+        }
+        if index + 1 < self.count {
+            header[13] &= !(tcp::FIN | tcp::PSH);
+        }
+    }
+}
+
+impl Transport {
+    const fn checksum_offset(self) -> u16 {
+        match self {
+            Self::Tcp => TCP_CHECKSUM_OFFSET,
+            Self::Udp => UDP_CHECKSUM_OFFSET,
+        }
+    }
+
+    const fn written(self, checksum: u16) -> u16 {
+        match self {
+            Self::Tcp => checksum,
+            Self::Udp => udp_written(checksum),
+        }
+    }
+}
+
+/// A length or count within one packet, whose length field has 16 bits.
+fn octets(len: usize) -> u16 {
+    u16::try_from(len).expect("part of a packet of at most 65,535 octets")
+}
+
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn put16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+#[cfg(test)]
+#[path = "segment/tests.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+//! Segments against written expectations, smoltcp's checksums and the octets they were cut from.
+
+use super::*;
+use crate::FramePool;
+use crate::samples::{Sample, assert_intact, super_segments};
+use proptest::prelude::*;
+use std::vec::Vec;
+
+/// Every frame that finishing emits, as octets with metadata.
+fn finished(frame: &mut FrameBuf, egress: Egress) -> Result<Vec<(Vec<u8>, Offload)>, DropReason> {
+    let mut frames = Vec::new();
+    let mut scratch = FramePool::default().take();
+    let count = finish(frame, egress, &mut scratch, |segment| {
+        frames.push((segment.bytes().to_vec(), segment.offload));
+    })?;
+    assert_eq!(count, frames.len());
+    Ok(frames)
+}
+
+fn tcp_at(bytes: &[u8]) -> &[u8] {
+    &bytes[Headers::parse(bytes).unwrap().l4..]
+}
+
+#[test]
+fn three_segments_with_fields_as_linux_writes_them() {
+    let sample = Sample {
+        flags: tcp::ACK | tcp::PSH | tcp::FIN | tcp::CWR,
+        seq: u32::MAX - 99,
+        id: u16::MAX,
+        data: (0..250).collect(),
+        gso_size: 100,
+        ..Sample::default()
+    };
+    let mut whole = sample.frame();
+    let before = whole.bytes().to_vec();
+    let segments = finished(&mut whole, Egress::NONE).unwrap();
+    assert_eq!(whole.bytes(), before, "a flood may need the frame again");
+    let facts: Vec<_> = segments
+        .iter()
+        .map(|(bytes, offload)| {
+            assert_eq!(*offload, Offload::NONE);
+            assert_intact(bytes);
+            let tcp = tcp_at(bytes);
+            let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+            (bytes.len() - sample.header_len(), be16(bytes, 18), seq, tcp[13])
+        })
+        .collect();
+    let expected = [
+        (100, 0xffff, u32::MAX - 99, tcp::ACK | tcp::CWR),
+        (100, 0, 0, tcp::ACK),
+        (50, 1, 100, tcp::ACK | tcp::PSH | tcp::FIN),
+    ];
+    assert_eq!(facts, expected);
+}
+
+#[test]
+fn what_the_port_takes_goes_as_it_is() {
+    let mut frame = Sample { gso_size: 10, ..Sample::default() }.frame();
+    let whole = (frame.bytes().to_vec(), frame.offload);
+    assert_eq!(finished(&mut frame, Egress::ALL).unwrap(), [whole]);
+    // TSO without checksums is no use, and CWR needs its own ability.
+    assert_eq!(finished(&mut frame, Egress { checksum: false, ..Egress::ALL }).unwrap().len(), 10);
+    frame.offload.ecn = true;
+    assert_eq!(finished(&mut frame, Egress { tso_ecn: false, ..Egress::ALL }).unwrap().len(), 10);
+}
+
+#[test]
+fn a_port_that_sums_gets_segments_with_partial_checksums() {
+    let egress = Egress { checksum: true, ..Egress::NONE };
+    for udp in [false, true] {
+        let mut frame = Sample { udp, gso_size: 30, ..Sample::default() }.frame();
+        let full = finished(&mut frame, Egress::NONE).unwrap();
+        let partial = finished(&mut frame, egress).unwrap();
+        assert_eq!(full.len(), partial.len());
+        for ((full, _), (partial, offload)) in full.into_iter().zip(partial) {
+            assert!(offload.needs_checksum() && !offload.is_super_segment());
+            let mut finished = FramePool::default().take();
+            assert!(finished.fill(&partial));
+            finished.offload = offload;
+            finish_checksum(&mut finished).unwrap();
+            assert_eq!(finished.bytes(), full);
+            assert_eq!(finished.offload, Offload::NONE);
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_frame_gets_its_checksum() {
+    for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut frame = Sample { v6, udp, ..Sample::default() }.frame();
+        let emitted = finished(&mut frame, Egress::NONE).unwrap();
+        assert_intact(&emitted[0].0);
+        assert!(frame.offload.needs_checksum(), "the frame itself stays as it is");
+    }
+    let mut lying = Sample::default().frame();
+    lying.offload.csum_start = 0xfff0;
+    assert_eq!(finished(&mut lying, Egress::NONE), Err(DropReason::VnetCsum));
+}
+
+#[test]
+fn claims_that_the_headers_contradict_are_refused() {
+    type Lie = fn(&mut FrameBuf);
+    let lies: [(&str, Lie); 9] = [
+        ("another family", |frame| frame.offload.gso = Gso::TcpV6),
+        ("another protocol", |frame| frame.offload.gso = Gso::UdpL4),
+        ("checksum elsewhere", |frame| frame.offload.csum_start += 2),
+        ("another field", |frame| frame.offload.csum_offset = 6),
+        ("too many segments", |frame| frame.offload.gso_size = 1),
+        ("a fragment", |frame| frame.bytes_mut()[20] |= 0x20),
+        ("longer than the packet", |frame| assert!(frame.extend(&[0]))),
+        ("shorter than the packet", |frame| frame.truncate(frame.len() - 1)),
+        ("not IP", |frame| frame.bytes_mut()[12] = 0x88),
+    ];
+    for (name, lie) in lies {
+        let mut frame = Sample { data: std::vec![1; 2_000], gso_size: 100, ..Sample::default() }.frame();
+        assert!(finished(&mut frame, Egress::NONE).is_ok());
+        lie(&mut frame);
+        assert_eq!(finished(&mut frame, Egress::NONE), Err(DropReason::BadSuperSegment), "{name}");
+    }
+    let mut empty = Sample { data: Vec::new(), gso_size: 100, ..Sample::default() }.frame();
+    assert_eq!(finished(&mut empty, Egress::NONE), Err(DropReason::BadSuperSegment));
+    let mut routed = Sample { v6: true, gso_size: 10, ..Sample::default() }.frame();
+    routed.bytes_mut()[20] = 43;
+    assert_eq!(finished(&mut routed, Egress::NONE), Err(DropReason::BadSuperSegment));
+}
+
+/// The longest IPv6 packet that a buffer holds is longer than 65,535 octets.
+#[test]
+fn the_longest_frame_is_cut_like_any_other() {
+    for v6 in [false, true] {
+        let headers = Sample { v6, ..Sample::default() }.header_len();
+        let data_len = if v6 { crate::frame::FRAME_MAX - headers } else { 65_535 + 14 - headers };
+        for gso_size in [1_448, 65_535] {
+            let mut frame =
+                Sample { v6, data: std::vec![0x5a; data_len], gso_size, ..Sample::default() }.frame();
+            let segments = finished(&mut frame, Egress::NONE).unwrap();
+            assert_eq!(segments.len(), data_len.div_ceil(usize::from(gso_size)));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn segments_carry_the_data_and_verify(sample in super_segments()) {
+        let mut frame = sample.frame();
+        let segments = finished(&mut frame, Egress::NONE).unwrap();
+        let mut data = Vec::new();
+        for (bytes, offload) in &segments {
+            prop_assert_eq!(*offload, Offload::NONE);
+            assert_intact(bytes);
+            prop_assert!(bytes.len() - sample.header_len() <= usize::from(sample.gso_size));
+            data.extend_from_slice(&bytes[sample.header_len()..]);
+        }
+        prop_assert_eq!(data, sample.data);
+    }
+
+    #[test]
+    fn arbitrary_claims_about_arbitrary_frames_never_panic(
+        sample in super_segments(), gso_size in any::<u16>(), csum in any::<[u8; 2]>(),
+        damage in proptest::collection::vec((0_usize..120, any::<u8>()), 0..4), cut in any::<u16>(),
+    ) {
+        let mut frame = sample.frame();
+        for (at, octet) in damage {
+            if let Some(hit) = frame.bytes_mut().get_mut(at) {
+                *hit = octet;
+            }
+        }
+        if cut < 0x4000 {
+            frame.truncate(usize::from(cut));
+        }
+        if gso_size & 1 == 0 {
+            frame.offload.gso_size = gso_size;
+            frame.offload.csum_start = u16::from(csum[0]);
+            frame.offload.csum_offset = u16::from(csum[1]);
+        }
+        let _ = finished(&mut frame, Egress::NONE);
+    }
+}
