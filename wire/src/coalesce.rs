@@ -17,7 +17,7 @@
 //!
 //! Order within a flow is kept by structure: a frame that cannot join pushes the held one of its flow out before it,
 //! and a frame whose flow cannot be told (not TCP or UDP, a fragment, IP options) pushes out everything.
-//! Super-segments leave in the order of their first frames. All is decided by the frames alone, so a replay makes the
+//! At the flush, what was begun first leaves first. All is decided by the frames alone, so a replay makes the
 //! same super-segments. A single frame leaves octet for octet as it came.
 //! Limit: [`FLOWS_MAX`]; when reached, the oldest leaves early.
 
