@@ -253,7 +253,7 @@ mod tests {
                 .filter(|_| match ask_at(&mut router, now, DomainId(1), &arp::tests::ARP_REQUEST) {
                     Heard::Answer(_) => true,
                     Heard::Drop(DropReason::AnswerRate) => false,
-                    other => panic!("{other:?}"),
+                    other @ (Heard::Pass | Heard::Drop(_)) => panic!("{other:?}"),
                 })
                 .count() as u64
         };
