@@ -5,7 +5,6 @@
 //! would be asked about a frame that the receiver reads differently.
 
 use wire::ethernet::{ETHERTYPE_QINQ, ETHERTYPE_VLAN, EthernetHeader, HEADER_LEN, Tci, pop_tag};
-use wire::offload::Gso;
 use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, PortId, UnicastMac};
 
 use crate::guard;
@@ -53,7 +52,7 @@ impl Switch {
             pop_tag(frame);
             tag.0 & 0xf000
         }));
-        let packet_len = packet_len(frame);
+        let packet_len = frame.segment_len().saturating_sub(HEADER_LEN);
         if packet_len > usize::from(state.mtu) {
             return Err(DropReason::Overlong);
         }
@@ -69,7 +68,7 @@ impl Switch {
             }
         }
         if let Some(watch) = &mut state.watch {
-            guard::check(watch, &header, &frame.bytes()[HEADER_LEN..])?;
+            guard::check(watch, &header, frame.bytes())?;
             if header.dst.is_group() && !watch.storm.group(now, header.dst) {
                 let to_all = header.dst.is_broadcast();
                 return Err(if to_all { DropReason::StormBroadcast } else { DropReason::StormMulticast });
@@ -92,23 +91,6 @@ fn domain_of(port: &Port, header: &EthernetHeader) -> Result<DomainId, DropReaso
     let vid = tag.vid().ok_or(DropReason::VlanNotAllowed)?;
     let found = port.tagged.binary_search_by_key(&vid, |&(carried, _)| carried);
     found.map(|at| port.tagged[at].1).map_err(|_| DropReason::VlanNotAllowed)
-}
-
-/// Octets of an untagged frame's packet; of a super-segment, of its longest segment.
-#[inline]
-fn packet_len(frame: &FrameBuf) -> usize {
-    let len = frame.len() - HEADER_LEN;
-    let offload = frame.offload;
-    let l4 = usize::from(offload.csum_start);
-    let l4_header_len = match offload.gso {
-        Gso::None => return len,
-        // The data offset: words of 32 bits in the upper half of octet 12 (RFC 9293 §3.1).
-        Gso::TcpV4 | Gso::TcpV6 => {
-            frame.bytes().get(l4 + 12).map_or(20, |&octet| usize::from(octet >> 4) * 4)
-        }
-        Gso::UdpL4 => 8,
-    };
-    len.min((l4 + l4_header_len).saturating_sub(HEADER_LEN) + usize::from(offload.gso_size))
 }
 
 /// Whether `dst` is one of the reserved group addresses and not let through.

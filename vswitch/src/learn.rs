@@ -104,6 +104,8 @@ impl Switch {
         }
         count_out(&mut self.domains, &mut self.ports, domain, place.port());
         count_in(&mut self.domains, &mut self.ports, domain, heard.port());
+        // Looking for room may have swept, and then everybody stands elsewhere.
+        let (index, _) = self.fdb.find(hash).expect("a sweep keeps who is not too old");
         self.fdb.set(index, heard);
         Learned::Moved { from: place.port(), flapping: self.flaps.moved(now, hash) }
     }
@@ -181,3 +183,6 @@ impl Switch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

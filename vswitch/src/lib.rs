@@ -27,11 +27,12 @@ mod learn;
 pub mod plan;
 mod storm;
 mod switch;
+#[cfg(test)]
+mod testing;
 
 pub use admit::Admitted;
 pub use flap::{FLAP_MOVES, FLAP_WINDOW, FLAPS_MAX};
 pub use forward::{Egress, Forward};
-pub use guard::HEADERS_MAX;
 pub use learn::{Learned, STATIONS_MAX};
 pub use plan::{
     DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan,

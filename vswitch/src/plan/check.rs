@@ -116,41 +116,11 @@ impl core::error::Error for PlanError {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::*;
     use super::*;
+    use crate::testing::{domain, mac, membership, port, station};
     use std::string::ToString;
     use std::vec;
     use wire::Vid;
-
-    fn domain(id: u16) -> DomainPlan {
-        DomainPlan {
-            id: DomainId(id),
-            ageing: AGEING_DEFAULT,
-            stations_max: DOMAIN_STATIONS_DEFAULT,
-            reserved_forward: ReservedForward::default(),
-        }
-    }
-
-    fn port(id: u16, memberships: &[(u16, u16)]) -> PortPlan {
-        let membership = |&(domain, vid)| Membership { domain: DomainId(domain), vid: Vid::new(vid) };
-        PortPlan {
-            id: PortId(id),
-            serial: 0,
-            memberships: memberships.iter().map(membership).collect(),
-            mtu: 1500,
-            stations_max: PORT_STATIONS_DEFAULT,
-            isolation: Isolation::Open,
-            mac: None,
-            addresses: vec![],
-            guards: Guards::default(),
-            storm: Storm::default(),
-        }
-    }
-
-    fn station(domain: u16, last: u8, port: u16) -> StaticStation {
-        let mac = UnicastMac::new(Mac([2, 0, 0, 0, 0, last])).unwrap();
-        StaticStation { domain: DomainId(domain), mac, port: PortId(port) }
-    }
 
     /// Domains 1 and 2; port 0 in 1; port 1 a trunk with native 1 and 2 as VLAN 20; a static station at each.
     fn plan() -> SwitchPlan {
@@ -170,8 +140,7 @@ mod tests {
     #[test]
     fn each_contradiction_has_its_error() {
         type Break = fn(&mut SwitchPlan);
-        let membership = |domain, vid| Membership { domain: DomainId(domain), vid: Vid::new(vid) };
-        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let mac = mac(1);
         let cases: [(Break, PlanError); 12] = [
             (|plan| plan.ports[0].id = PortId(4096), PlanError::TooManyPorts),
             (|plan| plan.domains[0].id = DomainId(4096), PlanError::TooManyDomains),
