@@ -102,7 +102,7 @@ pub fn establish(tap: Tap, interface: &Interface) -> io::Result<Tap> {
 /// If the namespace cannot be entered or netlink fails.
 pub fn find(namespace: &Namespace, name: &str) -> io::Result<Option<LinkState>> {
     netlink::converse(namespace, async |handle| netlink::find(handle, name).await)
-        .map_err(tried(format!("looking for interface {name} in namespace {namespace}")))
+        .map_err(tried(format!("looking for interface {name} in {namespace}")))
 }
 
 /// Every interface of the namespace.
@@ -111,7 +111,7 @@ pub fn find(namespace: &Namespace, name: &str) -> io::Result<Option<LinkState>> 
 /// As [`find`].
 pub fn list(namespace: &Namespace) -> io::Result<Vec<LinkState>> {
     netlink::converse(namespace, async |handle| netlink::list(handle).await)
-        .map_err(tried(format!("listing the interfaces of namespace {namespace}")))
+        .map_err(tried(format!("listing the interfaces of {namespace}")))
 }
 
 /// Deletes the interface of this name, whoever made it. What [`Tap::create`] made needs no deleting.
@@ -121,7 +121,7 @@ pub fn list(namespace: &Namespace) -> io::Result<Vec<LinkState>> {
 pub fn remove(namespace: &Namespace, name: &str) -> io::Result<()> {
     let index = index_of(namespace, name)?;
     netlink::converse(namespace, async |handle| netlink::delete(handle, index).await)
-        .map_err(tried(format!("deleting interface {name} in namespace {namespace}")))
+        .map_err(tried(format!("deleting interface {name} in {namespace}")))
 }
 
 /// Everything that can be set while nobody sees the device, then the move and the final name in one request.
@@ -138,14 +138,14 @@ fn place(here: &Namespace, provisional: &str, there: &Namespace, interface: &Int
             .map_err(tried(format!("interface {name}: {}", shape_of(interface))))?;
         match netlink::place(handle, index, interface.namespace.as_ref(), name).await {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Err(name_taken(there, name, None)),
-            placed => placed.map_err(tried(format!("moving interface {name} to namespace {there}"))),
+            placed => placed.map_err(tried(format!("moving interface {name} to {there}"))),
         }
     })
 }
 
 /// Addresses, then up, then the routes that need both.
 fn address(there: &Namespace, index: u32, interface: &Interface) -> io::Result<()> {
-    let of = || format!("interface {} in namespace {there}", interface.name);
+    let of = || format!("interface {} in {there}", interface.name);
     netlink::converse(there, async |handle| {
         for &address in &interface.addresses {
             netlink::add_address(handle, index, address).await.map_err(|error| {
@@ -209,7 +209,7 @@ fn prepare_ipv6(there: &Namespace, interface: &Interface) -> io::Result<()> {
             tracing::warn!(interface = interface.name, namespace = %there, setting = setting.0, "cannot be set: {error}");
             Ok(())
         }
-        written => written.map_err(tried(format!("writing {} in namespace {there}", path.display()))),
+        written => written.map_err(tried(format!("writing {} in {there}", path.display()))),
     }
 }
 
@@ -230,16 +230,14 @@ fn check_name(name: &str) -> io::Result<()> {
 }
 
 fn index_of(namespace: &Namespace, name: &str) -> io::Result<u32> {
-    let missing =
-        || io::Error::new(io::ErrorKind::NotFound, format!("namespace {namespace} has no interface {name}"));
+    let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{namespace} has no interface {name}"));
     Ok(find(namespace, name)?.ok_or_else(missing)?.index)
 }
 
 fn name_taken(there: &Namespace, name: &str, kind: Option<&str>) -> io::Error {
     let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
-    let message = format!(
-        "namespace {there} has an interface {name} already{kind}: remove that, or choose another ifname"
-    );
+    let message =
+        format!("{there} has an interface {name} already{kind}: remove that, or choose another ifname");
     io::Error::new(io::ErrorKind::AlreadyExists, message)
 }
 

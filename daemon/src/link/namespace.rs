@@ -34,6 +34,10 @@ use crate::sys::tried;
 
 /// Where `ip netns add NAME` puts a namespace.
 const NAMED: &str = "/run/netns";
+/// The calling thread's.
+const THREADS: &str = "/proc/thread-self/ns/net";
+/// What messages call the one that the daemon was started in.
+const OURS: &str = "the daemon's namespace";
 
 /// A network namespace, kept alive by being open. A clone is the same namespace.
 #[derive(Clone)]
@@ -48,9 +52,8 @@ impl Namespace {
     /// # Errors
     /// If /proc is not mounted.
     pub fn current() -> io::Result<Self> {
-        const OURS: &str = "/proc/thread-self/ns/net";
-        let file = File::open(OURS).map_err(tried(format!("opening {OURS}")))?;
-        Ok(Self { file: Arc::new(file), label: "the daemon's namespace".into() })
+        let file = File::open(THREADS).map_err(tried(format!("opening {THREADS}")))?;
+        Ok(Self { file: Arc::new(file), label: OURS.into() })
     }
 
     /// The namespace that a person means: a name as `ip netns` lists it, or, with a slash in it, a path such as
@@ -101,7 +104,7 @@ impl Namespace {
         let file = on_a_thread(|| {
             sys::namespace::enter_new()
                 .map_err(tried(format!("making namespace {label} (this needs CAP_SYS_ADMIN)")))?;
-            File::open("/proc/thread-self/ns/net").map_err(tried("opening /proc/thread-self/ns/net"))
+            File::open(THREADS).map_err(tried(format!("opening {THREADS}")))
         })?;
         let namespace = Self { file: Arc::new(file), label: label.into() };
         netlink::raise_loopback(&namespace)?;
@@ -136,7 +139,7 @@ impl Namespace {
     /// If the namespace cannot be entered: EPERM without CAP_SYS_ADMIN.
     pub fn run<T: Send>(&self, visit: impl FnOnce() -> T + Send) -> io::Result<T> {
         on_a_thread(|| {
-            sys::namespace::enter(self.file.as_fd()).map_err(tried(format!("entering namespace {self}")))?;
+            sys::namespace::enter(self.file.as_fd()).map_err(tried(format!("entering {self}")))?;
             Ok(visit())
         })
     }
@@ -160,7 +163,7 @@ impl AsFd for Namespace {
 
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.label)
+        if &*self.label == OURS { f.write_str(OURS) } else { write!(f, "namespace {}", self.label) }
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) fn converse<T: Send>(
     namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let _within = runtime.enter();
-        let (connection, handle, _) = rtnetlink::new_connection()
-            .map_err(tried(format!("opening netlink in namespace {namespace}")))?;
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(tried(format!("opening netlink in {namespace}")))?;
         runtime.spawn(connection);
         runtime.block_on(talk(&handle))
     })?
@@ -38,9 +38,7 @@ pub(super) fn converse<T: Send>(
 /// Raises the loopback interface.
 pub(super) fn raise_loopback(namespace: &Namespace) -> io::Result<()> {
     converse(namespace, async |handle| {
-        raise(handle, LOOPBACK_INDEX)
-            .await
-            .map_err(tried(format!("raising loopback in namespace {namespace}")))
+        raise(handle, LOOPBACK_INDEX).await.map_err(tried(format!("raising loopback in {namespace}")))
     })
 }
 

@@ -10,7 +10,7 @@
 //! a super-segment then passes from one TAP to another whole. What was accepted is in [`Capabilities`].
 //!
 //! Owns: the descriptors, and with them a device it created: the last one closed removes it, so a killed process
-//! leaves nothing. An adopted device is persistent and stays. Refuses: a name that exists and is no TAP, or is in
+//! leaves nothing. An adopted device is persistent and stays, our offers and steering taken back. Refuses: a name that exists and is no TAP, or is in
 //! use by another process, which it names. Limit: [`QUEUES_MAX`] queues.
 
 use std::io;
@@ -137,12 +137,12 @@ impl Tap {
 
     fn completed(first: OwnedFd, name: &str, queues: u16, multi: u16, origin: Origin) -> io::Result<Self> {
         let failed = || tried(format!("setting up TAP device {name}"));
-        let mut queues_open = vec![configured(first).map_err(failed())?];
+        let mut queues_open = vec![configured(first, origin).map_err(failed())?];
         while queues_open.len() < usize::from(queues) {
             let queue = open()?;
             tun::attach(queue.as_fd(), name, FLAGS | multi)
                 .map_err(tried(format!("adding queue {} to TAP device {name}", queues_open.len())))?;
-            queues_open.push(configured(queue).map_err(failed())?);
+            queues_open.push(configured(queue, origin).map_err(failed())?);
         }
         let capabilities = offer_offloads(queues_open[0].fd()).map_err(failed())?;
         let steering = steering::attach(queues_open[0].fd(), queues);
@@ -187,6 +187,7 @@ impl Tap {
 #[derive(Debug)]
 pub struct TapQueue {
     file: OwnedFd,
+    origin: Origin,
 }
 
 impl PortIo for TapQueue {
@@ -206,6 +207,21 @@ impl PortIo for TapQueue {
 
     fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+impl Drop for TapQueue {
+    /// Offers and steering belong to the device: a later reader that knows neither would get frames it cannot parse.
+    /// The queues of a device go together, so the first to go takes them back. What fails here failed because the
+    /// device is gone.
+    fn drop(&mut self) {
+        match self.origin {
+            Origin::Created => {}
+            Origin::Adopted => {
+                drop(tun::set_offload(self.file.as_fd(), 0));
+                drop(tun::clear_steering(self.file.as_fd()));
+            }
+        }
     }
 }
 
@@ -229,10 +245,10 @@ fn check_count(queues: u16) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
-fn configured(file: OwnedFd) -> io::Result<TapQueue> {
+fn configured(file: OwnedFd, origin: Origin) -> io::Result<TapQueue> {
     tun::set_header_len(file.as_fd(), i32::try_from(VNET_HDR_LEN).expect("24 octets"))?;
     tun::set_header_little_endian(file.as_fd())?;
-    Ok(TapQueue { file })
+    Ok(TapQueue { file, origin })
 }
 
 /// Offers the kernel everything, then less until it accepts: EINVAL on an unknown bit is how one learns what it knows.

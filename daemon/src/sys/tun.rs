@@ -182,6 +182,16 @@ pub fn set_steering(file: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result
     checked(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const program) }).map(drop)
 }
 
+/// Gives the choice of queues back to the kernel.
+///
+/// # Errors
+/// EINVAL on a kernel older than 4.16.
+pub fn clear_steering(file: BorrowedFd<'_>) -> io::Result<()> {
+    let none: i32 = -1;
+    // SAFETY: TUNSETSTEERINGEBPF reads one int, for the call only; −1 means no program.
+    checked(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const none) }).map(drop)
+}
+
 fn described(file: BorrowedFd<'_>) -> io::Result<InterfaceRequest> {
     let mut request = InterfaceRequest { name: [0; IFNAMSIZ], flags: 0, rest_of_union: [0; 22] };
     // SAFETY: TUNGETIFF writes one `struct ifreq`, which `request` is laid out as, for the call only.
