@@ -1,1 +1,119 @@
-//! x
+//! Configuration: text in, plan out. Nothing is opened here; whoever calls has read the file.
+//!
+//! ```text
+//!  text ──check──▶ Config ──compile──▶ Compiled { plan, ports, networks, not_in_force }
+//!                  ▲    │                             │
+//!        Edit ─────┘    └──to_toml──▶ text            └──diff──▶ what a change comes to
+//! ```
+//!
+//! - [`check`] reads strict TOML. Every fault is reported with file, line and column, the reason and what to do; unknown
+//!   keys are faults, with the nearest match.
+//! - A [`Config`] has passed every check, whether it came from a file or by an [`Edit`] of the control API. It
+//!   dereferences to its [`Document`], whose types are also the API's JSON.
+//! - [`compile`] turns it into the node's plan and what the shell must open. It cannot fail. [`Ids`] keeps ids stable
+//!   from one configuration to the next, and [`diff`] tells what changed between two.
+//!
+//! What this version reads and checks but does not do (routing between networks, the uplink, published ports, tunnels,
+//! overlays) is listed in [`Compiled::not_in_force`].
+#![forbid(unsafe_code)]
+
+mod address;
+mod compile;
+mod derive;
+mod diff;
+mod edit;
+mod explain;
+mod force;
+mod guard;
+mod ids;
+mod parse;
+mod publish;
+mod report;
+mod spec;
+mod text;
+mod validate;
+
+use std::ops::{Deref, Range};
+
+use serde::Serialize;
+
+pub use address::Addresses;
+pub use compile::{Compiled, CompiledPort, Device, PortKind, Tunnel, compile};
+pub use diff::{Change, Changes, diff};
+pub use edit::{Edit, EditError};
+pub use ids::Ids;
+pub use publish::{L4Ports, Listen, NotPublishable, Target};
+pub use report::{FAULTS_MAX, Fault, Report};
+pub use spec::{
+    Backend, Document, Guard, NetworkSpec, OverlaySpec, PeerSpec, PortSpec, Proto, PublishSpec, Registry,
+    StationSpec, StormSpec, UplinkKind, UplinkSpec, VxlanSpec,
+};
+pub use validate::{
+    NAME_LEN_MAX, PEERS_MAX, PUBLISH_MAX, SPIN_US_MAX, STATIONS_LIMIT_MAX, STATIONS_MAX, WORKERS_MAX,
+};
+
+use report::Finding;
+
+/// A configuration that has passed every check. Its addresses are settled: none is "auto".
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Config(Document);
+
+impl Deref for Config {
+    type Target = Document;
+
+    fn deref(&self) -> &Document {
+        &self.0
+    }
+}
+
+/// Reads the configuration `text`, which errors call `path`.
+pub fn check(path: &str, text: &str) -> Result<Config, Report> {
+    let parsed = match parse::parse(text) {
+        Ok(parsed) => parsed,
+        Err(faults) => return Err(report(path, text, faults)),
+    };
+    let mut document = parsed.document;
+    address::settle(&mut document, &parsed.places.ports());
+    let mut faults = parsed.faults;
+    let objects: Vec<Vec<report::Step>> =
+        faults.iter().map(|(_, fault)| fault.at.object().to_vec()).collect();
+    for finding in validate::validate(&document) {
+        if !objects.iter().any(|object| object == finding.at.object()) {
+            faults.push((parsed.places.span(&finding.at), finding));
+        }
+    }
+    if faults.is_empty() { Ok(Config(document)) } else { Err(report(path, text, faults)) }
+}
+
+impl Config {
+    /// Checks a document that is no text, such as one that the control API received. Addresses that are "auto" are
+    /// settled in the order of the ports' names.
+    pub fn new(mut document: Document) -> Result<Self, Report> {
+        let ports: Vec<String> = document.port.keys().cloned().collect();
+        address::settle(&mut document, &ports);
+        let findings = validate::validate(&document);
+        if findings.is_empty() { Ok(Self(document)) } else { Err(Report::without_text(findings)) }
+    }
+
+    /// The configuration as a file that reads back as an equal one.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.0).expect("every document can be written as TOML")
+    }
+}
+
+fn report(path: &str, text: &str, mut faults: Vec<(Range<usize>, Finding)>) -> Report {
+    faults.sort_by_key(|(span, _)| span.start);
+    let located = |(span, finding): (Range<usize>, Finding)| {
+        let (line, column) = position(text, span.start);
+        Fault { line: Some(line), column: Some(column), at: finding.at.to_string(), message: finding.message }
+    };
+    Report { file: Some(path.to_owned()), faults: faults.into_iter().take(FAULTS_MAX).map(located).collect() }
+}
+
+/// Line and column (in characters) of an offset, both counted from 1.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}

@@ -1,0 +1,308 @@
+//! From a checked configuration to what a node obeys, and what the shell must open for it.
+//!
+//! Compiling cannot fail: whatever the plan's own check would refuse has been refused with its line before. It is
+//! deterministic: from fresh [`Ids`], equal configurations give equal plans.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use encap::{TunnelPlan, Vni};
+use node::Plan;
+use vrouter::{Gateway, RouterPlan};
+use vswitch::{
+    DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan,
+    plan,
+};
+use wire::{Cidr, DomainId, Mac, PortId, UnicastMac};
+
+use crate::Config;
+use crate::derive;
+use crate::force;
+use crate::ids::Ids;
+use crate::spec::{Guard, NetworkSpec, PortSpec, StormSpec, VxlanSpec};
+
+/// A configuration in the terms of node and shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// What the node obeys.
+    pub plan: Plan,
+    /// Every port by name, tunnels among them.
+    pub ports: BTreeMap<String, CompiledPort>,
+    /// Every network by name.
+    pub networks: BTreeMap<String, DomainId>,
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// How long an idle worker spins before it blocks.
+    pub spin: Duration,
+    /// What the configuration asks for and this version does not do, a sentence each.
+    pub not_in_force: Vec<String>,
+}
+
+/// A port in the terms of the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompiledPort {
+    /// Its id in the plan.
+    pub id: PortId,
+    /// Its serial in the plan: differs whenever the id is another port's.
+    pub serial: u32,
+    /// What stands behind it.
+    pub kind: PortKind,
+}
+
+/// What stands behind a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortKind {
+    /// A TAP device that the shell opens.
+    Device(Device),
+    /// A tunnel: no device; its frames travel in datagrams.
+    Tunnel(Tunnel),
+}
+
+/// The TAP device of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The namespace it is moved to, by name or absolute path; `None`: it stays.
+    pub netns: Option<String>,
+    /// What it is called there.
+    pub ifname: String,
+    /// Its MAC address.
+    pub mac: UnicastMac,
+    /// Its MTU.
+    pub mtu: u16,
+    /// Its addresses. None if its network is tagged: then they belong to a VLAN interface that the shell does not make.
+    pub addresses: Vec<Cidr>,
+    /// Next routers of its default routes, at most one of each family; none for a device that stays, whose host has
+    /// a default route of its own.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// The tunnel of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The network.
+    pub network: String,
+    /// Its identifier on the wire.
+    pub vni: Vni,
+    /// This end.
+    pub local: IpAddr,
+    /// The UDP port of every end.
+    pub l4_port: u16,
+    /// The other ends.
+    pub remotes: Vec<IpAddr>,
+}
+
+impl Compiled {
+    /// The name of a port.
+    pub fn port_name(&self, id: PortId) -> Option<&str> {
+        self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
+    }
+
+    /// The name of a network.
+    pub fn network_name(&self, id: DomainId) -> Option<&str> {
+        self.networks.iter().find(|(_, domain)| **domain == id).map(|(name, _)| name.as_str())
+    }
+}
+
+/// Compiles `config`. `ids` remembers which id each name has, for the next time.
+pub fn compile(config: &Config, ids: &mut Ids) -> Compiled {
+    assign_ids(config, ids);
+    let compiler = Compiler { config, ids };
+    Compiled {
+        plan: compiler.plan(),
+        ports: compiler.ports(),
+        networks: config.network.keys().map(|name| (name.clone(), compiler.domain(name))).collect(),
+        workers: usize::from(config.workers),
+        spin: Duration::from_micros(u64::from(config.spin_us)),
+        not_in_force: force::not_in_force(config),
+    }
+}
+
+fn assign_ids(config: &Config, ids: &mut Ids) {
+    ids.domains.assign(&config.network.keys().map(String::as_str).collect(), plan::DOMAINS_MAX);
+    let tunnels: Vec<String> = derive::tunnels(config).map(|(_, port, _)| port).collect();
+    let ports: BTreeSet<&str> = config.port.keys().chain(&tunnels).map(String::as_str).collect();
+    ids.ports.assign(&ports, plan::PORTS_MAX);
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    ids: &'a Ids,
+}
+
+impl Compiler<'_> {
+    fn plan(&self) -> Plan {
+        let devices = self.config.port.iter().map(|(name, port)| self.port_plan(name, port));
+        let tunnels =
+            derive::tunnels(self.config).map(|(network, port, _)| self.tunnel_port_plan(network, &port));
+        let mut ports: Vec<PortPlan> = devices.chain(tunnels).collect();
+        ports.sort_by_key(|port| port.id);
+        let mut domains: Vec<DomainPlan> =
+            self.config.network.iter().map(|(name, network)| self.domain_plan(name, network)).collect();
+        domains.sort_by_key(|domain| domain.id);
+        let mut statics: Vec<StaticStation> = self
+            .config
+            .station
+            .iter()
+            .map(|station| StaticStation {
+                domain: self.domain(&station.network),
+                mac: unicast(station.mac),
+                port: self.port(&station.port),
+            })
+            .collect();
+        statics.sort_by_key(|station| (station.domain, station.mac));
+        Plan {
+            switch: SwitchPlan { domains, ports, statics },
+            router: RouterPlan { gateways: self.gateways() },
+            tunnels: self.tunnel_plans(),
+        }
+    }
+
+    fn ports(&self) -> BTreeMap<String, CompiledPort> {
+        let devices = self
+            .config
+            .port
+            .iter()
+            .map(|(name, port)| (name.clone(), PortKind::Device(self.device(name, port))));
+        let tunnels = derive::tunnels(self.config)
+            .map(|(network, name, vxlan)| (name, PortKind::Tunnel(tunnel(network, vxlan))));
+        let with_id = |(name, kind): (String, PortKind)| {
+            let id = self.port(&name);
+            let serial = self.ids.ports.serial(id.0);
+            (name, CompiledPort { id, serial, kind })
+        };
+        devices.chain(tunnels).map(with_id).collect()
+    }
+
+    fn domain_plan(&self, name: &str, network: &NetworkSpec) -> DomainPlan {
+        DomainPlan {
+            id: self.domain(name),
+            ageing: Duration::from_secs(u64::from(network.ageing)),
+            stations_max: network.stations_max,
+            reserved_forward: ReservedForward(
+                network.reserved_forward.iter().fold(0, |mask, bit| mask | 1 << bit),
+            ),
+        }
+    }
+
+    fn port_plan(&self, name: &str, port: &PortSpec) -> PortPlan {
+        let id = self.port(name);
+        PortPlan {
+            id,
+            serial: self.ids.ports.serial(id.0),
+            memberships: derive::memberships(port)
+                .map(|(vlan, network)| Membership { domain: self.domain(network), vid: derive::vid(vlan) })
+                .collect(),
+            mtu: derive::port_mtu(self.config, port),
+            stations_max: port.stations_max.unwrap_or(plan::PORT_STATIONS_DEFAULT),
+            isolation: isolation(derive::isolated(self.config, port)),
+            // Behind a trunk there are many stations, of which the device's own need not be one.
+            mac: (port.trunk.is_empty() || port.mac.is_some()).then(|| unicast(derive::port_mac(name, port))),
+            addresses: port.address.given().iter().map(|cidr| cidr.address()).collect(),
+            guards: guards(&port.guard),
+            storm: storm(port.storm),
+        }
+    }
+
+    /// A tunnel's port carries its network untagged, as long packets as the network has and as many stations; it is
+    /// isolated if the network's ports are, because those behind it are such ports of another host.
+    fn tunnel_port_plan(&self, network: &str, port: &str) -> PortPlan {
+        let id = self.port(port);
+        let spec = &self.config.network[network];
+        PortPlan {
+            id,
+            serial: self.ids.ports.serial(id.0),
+            memberships: vec![Membership { domain: self.domain(network), vid: None }],
+            mtu: spec.mtu,
+            stations_max: spec.stations_max,
+            isolation: isolation(!spec.icc),
+            mac: None,
+            addresses: Vec::new(),
+            guards: Guards::default(),
+            storm: Storm::default(),
+        }
+    }
+
+    fn gateways(&self) -> Vec<Gateway> {
+        let networks = self.config.network.iter().filter(|(_, network)| !network.gateway.is_empty());
+        let mut gateways: Vec<Gateway> = networks
+            .map(|(name, network)| Gateway {
+                domain: self.domain(name),
+                mac: unicast(derive::gateway_mac(name, network)),
+                addresses: network.gateway.clone(),
+            })
+            .collect();
+        gateways.sort_by_key(|gateway| gateway.domain);
+        gateways
+    }
+
+    fn tunnel_plans(&self) -> Vec<(PortId, TunnelPlan)> {
+        let mut tunnels: Vec<(PortId, TunnelPlan)> = derive::tunnels(self.config)
+            .map(|(_, port, vxlan)| (self.port(&port), TunnelPlan::Vxlan(vni(vxlan))))
+            .collect();
+        tunnels.sort_by_key(|(port, _)| *port);
+        tunnels
+    }
+
+    fn device(&self, name: &str, port: &PortSpec) -> Device {
+        let addresses = if port.vlan == 0 { port.address.given().to_vec() } else { Vec::new() };
+        let gateways = match (&port.network, &port.netns) {
+            (Some(network), Some(_)) => self.config.network[network].gateway.as_slice(),
+            (None, _) | (_, None) => &[],
+        };
+        let reachable = |gateway: &IpAddr| addresses.iter().any(|cidr| cidr.contains(*gateway));
+        Device {
+            netns: port.netns.clone(),
+            ifname: derive::ifname(name, port).to_owned(),
+            mac: unicast(derive::port_mac(name, port)),
+            mtu: derive::port_mtu(self.config, port),
+            gateways: gateways.iter().copied().filter(reachable).collect(),
+            addresses,
+        }
+    }
+
+    fn port(&self, name: &str) -> PortId {
+        PortId(self.ids.ports.id(name))
+    }
+
+    fn domain(&self, name: &str) -> DomainId {
+        DomainId(self.ids.domains.id(name))
+    }
+}
+
+fn tunnel(network: &str, vxlan: &VxlanSpec) -> Tunnel {
+    Tunnel {
+        network: network.to_owned(),
+        vni: vni(vxlan),
+        local: vxlan.local,
+        l4_port: vxlan.port,
+        remotes: vxlan.remotes.clone(),
+    }
+}
+
+fn vni(vxlan: &VxlanSpec) -> Vni {
+    Vni::new(vxlan.vni).expect("VNIs are checked to have 24 bits")
+}
+
+fn unicast(mac: Mac) -> UnicastMac {
+    UnicastMac::new(mac).expect("given MAC addresses are checked and derived ones are unicast")
+}
+
+fn isolation(isolated: bool) -> Isolation {
+    if isolated { Isolation::Isolated } else { Isolation::Open }
+}
+
+fn guards(guards: &BTreeSet<Guard>) -> Guards {
+    let on = |guard| guards.contains(&guard);
+    Guards {
+        mac: on(Guard::Mac),
+        arp: on(Guard::Arp),
+        nd: on(Guard::Nd),
+        ra: on(Guard::Ra),
+        dhcp: on(Guard::Dhcp),
+    }
+}
+
+fn storm(storm: StormSpec) -> Storm {
+    Storm { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown }
+}

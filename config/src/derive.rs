@@ -1,0 +1,119 @@
+//! What follows from a specification that does not say it: default MAC addresses, interface names, MTUs.
+//!
+//! The checks and the compiler ask the same functions, so that what was checked is what is compiled.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use wire::{Mac, Vid};
+
+use crate::spec::{Document, NetworkSpec, PortSpec, VxlanSpec};
+
+/// Longest interface name in octets (Linux' IFNAMSIZ without its final zero).
+pub(crate) const IFNAME_LEN_MAX: usize = 15;
+
+/// The port's MAC address: as given, or 02:42 and its first IPv4 address (as Docker does), or derived from its name.
+/// The last is the same on every host, so ports of one stretched network need different names or given addresses.
+pub(crate) fn port_mac(name: &str, port: &PortSpec) -> Mac {
+    port.mac.unwrap_or_else(|| {
+        let addresses = port.address.given().iter().map(|cidr| cidr.address());
+        first_v4(addresses).map_or_else(|| mac_of_name(name, "port"), mac_of_v4)
+    })
+}
+
+/// The MAC address the router answers with in a network: 02:42 and its IPv4 address there, or derived from the name.
+pub(crate) fn gateway_mac(name: &str, network: &NetworkSpec) -> Mac {
+    first_v4(network.gateway.iter().copied()).map_or_else(|| mac_of_name(name, "gateway"), mac_of_v4)
+}
+
+fn first_v4(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Ipv4Addr> {
+    addresses.into_iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    })
+}
+
+fn mac_of_v4(address: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = address.octets();
+    Mac([0x02, 0x42, a, b, c, d])
+}
+
+/// Locally administered and unicast, and never 02:42 like those made from IPv4 addresses: 06 and 40 bits of FNV-1a.
+fn mac_of_name(name: &str, role: &str) -> Mac {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for octet in role.bytes().chain([0]).chain(name.bytes()) {
+        hash = (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
+    Mac([0x06, a, b, c, d, e])
+}
+
+/// What the port's device is called.
+pub(crate) fn ifname<'a>(name: &'a str, port: &'a PortSpec) -> &'a str {
+    port.ifname.as_deref().unwrap_or(name)
+}
+
+/// The networks that a port names, each with its tag there (0: untagged) and the key that names it.
+pub(crate) fn memberships(port: &PortSpec) -> impl Iterator<Item = (u16, &str)> {
+    let own = port.network.iter().map(|network| (port.vlan, network.as_str()));
+    own.chain(port.trunk.iter().map(|(vid, network)| (*vid, network.as_str())))
+}
+
+/// The tag as the switch wants it. Numbers that are no VLAN have been refused.
+pub(crate) fn vid(vlan: u16) -> Option<Vid> {
+    Vid::new(vlan)
+}
+
+/// The port's MTU: as given, or the largest of its networks'.
+pub(crate) fn port_mtu(document: &Document, port: &PortSpec) -> u16 {
+    port.mtu.unwrap_or_else(|| networks_mtu(document, port))
+}
+
+/// The largest MTU of the port's networks; 1500 if it has none.
+pub(crate) fn networks_mtu(document: &Document, port: &PortSpec) -> u16 {
+    let networks = memberships(port).filter_map(|(_, network)| document.network.get(network));
+    networks.map(|network| network.mtu).max().unwrap_or(1500)
+}
+
+/// Whether the port may talk to open ports only.
+pub(crate) fn isolated(document: &Document, port: &PortSpec) -> bool {
+    port.isolated.unwrap_or_else(|| {
+        memberships(port).filter_map(|(_, network)| document.network.get(network)).any(|network| !network.icc)
+    })
+}
+
+/// The tunnels of a document: the network, the name of the port that the tunnel becomes, and what was written.
+pub(crate) fn tunnels(document: &Document) -> impl Iterator<Item = (&str, String, &VxlanSpec)> {
+    document.network.iter().filter_map(|(name, network)| {
+        network.vxlan.as_ref().map(|vxlan| (name.as_str(), tunnel_port(name), vxlan))
+    })
+}
+
+/// What the port of a network's tunnel is called.
+pub(crate) fn tunnel_port(network: &str) -> String {
+    format!("{network}.vxlan")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Addresses;
+
+    #[test]
+    fn default_macs_are_docker_s_or_follow_from_the_name() {
+        let with = |addresses: &[&str]| PortSpec {
+            address: Addresses::Given(addresses.iter().map(|text| text.parse().unwrap()).collect()),
+            ..PortSpec::default()
+        };
+        let port = with(&["fd00::2/64", "172.16.0.2/16"]);
+        assert_eq!(port_mac("c1", &port), Mac([0x02, 0x42, 172, 16, 0, 2]));
+
+        let named = port_mac("c1", &with(&["fd00::2/64"]));
+        assert_eq!(named, port_mac("c1", &with(&[])), "it follows from nothing but the name");
+        assert_eq!(named.0[0], 0x06);
+        assert_ne!(named, port_mac("c2", &with(&[])));
+        assert_ne!(named, gateway_mac("c1", &NetworkSpec::default()));
+
+        let given = PortSpec { mac: Some(Mac([2, 0, 0, 0, 0, 9])), ..port };
+        assert_eq!(port_mac("c1", &given), Mac([2, 0, 0, 0, 0, 9]));
+    }
+}

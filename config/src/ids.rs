@@ -1,0 +1,86 @@
+//! Which id each name has, across changes: a port or network keeps its id for as long as it exists.
+//!
+//! Ids are dense: a new name takes the lowest free one. One that was given up in a change is not given out in the
+//! same change, unless there is no other, so that one change rarely turns an id from one port into another; when it
+//! is given out later its serial has grown, by which the switch knows that it is another port.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ids of ports and networks by name. A fresh one gives ids in the order of names.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Ids {
+    pub(crate) ports: Table,
+    pub(crate) domains: Table,
+}
+
+/// Ids of one kind of thing.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Table {
+    by_name: BTreeMap<String, u16>,
+    /// By id, how often it has been given out before; as long as the ids ever given out.
+    serials: Vec<u32>,
+}
+
+impl Table {
+    /// From now on exactly `names` have ids, all below `ids_max`; those that had one keep it. The checks have seen to
+    /// it that there are at most `ids_max` names.
+    pub(crate) fn assign(&mut self, names: &BTreeSet<&str>, ids_max: usize) {
+        let before: BTreeSet<u16> = self.by_name.values().copied().collect();
+        self.by_name.retain(|name, _| names.contains(name.as_str()));
+        let kept: BTreeSet<u16> = self.by_name.values().copied().collect();
+
+        let ids = || (0..=u16::MAX).take(ids_max);
+        let unused = ids().filter(|id| !before.contains(id));
+        let given_up = ids().filter(|id| before.contains(id) && !kept.contains(id));
+        let mut free = unused.chain(given_up);
+        for name in names {
+            if !self.by_name.contains_key(*name) {
+                let id = free.next().expect("there are no more names than ids");
+                self.by_name.insert((*name).to_owned(), id);
+                self.give_out(id);
+            }
+        }
+    }
+
+    /// The id of a name that [`Table::assign`] was told.
+    pub(crate) fn id(&self, name: &str) -> u16 {
+        *self.by_name.get(name).expect("every name of the configuration has been given an id")
+    }
+
+    /// How often the id had been given out before it got the name that it has.
+    pub(crate) fn serial(&self, id: u16) -> u32 {
+        self.serials.get(usize::from(id)).copied().unwrap_or(0)
+    }
+
+    fn give_out(&mut self, id: u16) {
+        let index = usize::from(id);
+        match self.serials.get_mut(index) {
+            Some(serial) => *serial = serial.wrapping_add(1),
+            None => self.serials.resize(index + 1, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assign(table: &mut Table, names: &[&str]) -> Vec<(u16, u32)> {
+        table.assign(&names.iter().copied().collect(), 4);
+        names.iter().map(|name| (table.id(name), table.serial(table.id(name)))).collect()
+    }
+
+    #[test]
+    fn names_keep_their_ids_and_reused_ids_get_another_serial() {
+        let mut table = Table::default();
+        assert_eq!(assign(&mut table, &["b", "d"]), [(0, 0), (1, 0)]);
+        assert_eq!(assign(&mut table, &["a", "d"]), [(2, 0), (1, 0)], "not the id that b gives up");
+        assert_eq!(
+            assign(&mut table, &["a", "c", "d"]),
+            [(2, 0), (0, 1), (1, 0)],
+            "b's id, under a new serial"
+        );
+        assert_eq!(assign(&mut table, &["a", "c", "d", "e"]), [(2, 0), (0, 1), (1, 0), (3, 0)]);
+        assert_eq!(assign(&mut table, &["a", "c", "d", "f"])[3], (3, 1), "there is no other");
+    }
+}

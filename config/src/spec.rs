@@ -1,0 +1,345 @@
+//! What a person may write: one type for each table of the file, and the same types as JSON in the control API.
+//!
+//! A [`Document`] is well typed and otherwise unchecked; [`crate::Config`] is one that has passed every check. Keys
+//! are the field names, absent keys have the defaults stated here, unknown keys are errors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use wire::{Cidr, Mac};
+
+use crate::address::Addresses;
+use crate::publish::{Listen, Target};
+use crate::text;
+
+/// A whole configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub struct Document {
+    /// Worker threads, 1 to 16; default 1.
+    pub workers: u8,
+    /// How long a worker that has nothing to do spins before it blocks, in microseconds, 0 to 200; default 20.
+    pub spin_us: u16,
+    /// Broadcast domains by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub network: BTreeMap<String, NetworkSpec>,
+    /// Switch ports by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub port: BTreeMap<String, PortSpec>,
+    /// Stations whose place is given, not learned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub station: Vec<StationSpec>,
+    /// Where the router sends what belongs to no network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<UplinkSpec>,
+    /// Published L4 ports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<PublishSpec>,
+    /// A subnet for each host, routed through a tunnel (flannel's model).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<OverlaySpec>,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            spin_us: 20,
+            network: BTreeMap::new(),
+            port: BTreeMap::new(),
+            station: Vec::new(),
+            uplink: None,
+            publish: Vec::new(),
+            overlay: None,
+        }
+    }
+}
+
+/// `[network.NAME]`: a broadcast domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub struct NetworkSpec {
+    /// Its prefixes, at most one of each address family.
+    #[serde(with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub subnet: Vec<Cidr>,
+    /// The router's addresses here, at most one of each family; none: a pure L2 network.
+    #[serde(with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<IpAddr>,
+    /// Whether packets that leave through the uplink get its address; default no.
+    pub masquerade: bool,
+    /// Longest packet (L3 octets), 68 (with IPv6 1280) to 65535; default 1500.
+    pub mtu: u16,
+    /// Whether packets may never leave through the uplink; default no.
+    pub internal: bool,
+    /// Whether the network's ports may talk to each other; default yes.
+    pub icc: bool,
+    /// Seconds that a silent station is remembered, up to 1,000,000, 0: for ever; default 300.
+    pub ageing: u32,
+    /// Stations learned at most, 1 to 1,048,576; default 65,536.
+    pub stations_max: u32,
+    /// Numbers *n* whose group addresses 01:80:c2:00:00:0*n* are flooded like others, 0 to 15; default none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub reserved_forward: BTreeSet<u8>,
+    /// Stretches the network over VXLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vxlan: Option<VxlanSpec>,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        Self {
+            subnet: Vec::new(),
+            gateway: Vec::new(),
+            masquerade: false,
+            mtu: 1500,
+            internal: false,
+            icc: true,
+            ageing: 300,
+            stations_max: vswitch::plan::DOMAIN_STATIONS_DEFAULT,
+            reserved_forward: BTreeSet::new(),
+            vxlan: None,
+        }
+    }
+}
+
+/// `[network.NAME.vxlan]`: the network continues behind a VXLAN tunnel (RFC 7348).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct VxlanSpec {
+    /// Network identifier, 0 to 16,777,215.
+    pub vni: u32,
+    /// The UDP port of every tunnel end; default 4789.
+    #[serde(default = "vxlan_port")]
+    pub port: u16,
+    /// This host's end.
+    #[serde(with = "text::one")]
+    pub local: IpAddr,
+    /// The other ends.
+    #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub remotes: Vec<IpAddr>,
+}
+
+fn vxlan_port() -> u16 {
+    4789 // RFC 7348 §5.
+}
+
+/// `[port.NAME]`: a switch port. Live it is a TAP device.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub struct PortSpec {
+    /// The network it belongs to: untagged, or with the tag [`PortSpec::vlan`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// The namespace its device is moved to, by name or absolute path; absent: the switch's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// What its device is called there; default: the port's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<String>,
+    /// The addresses of the station behind it.
+    #[serde(skip_serializing_if = "Addresses::is_empty")]
+    pub address: Addresses,
+    /// The MAC address of its device; default: 02:42 and the IPv4 address, without one derived from the name.
+    #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// The tag that [`PortSpec::network`] has on this port's wire; 0 (the default): none.
+    pub vlan: u16,
+    /// Further networks by their tag on this port's wire.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub trunk: BTreeMap<u16, String>,
+    /// Longest packet (L3 octets); default: that of its networks, the largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// Stations learned at most, 1 to 1,048,576; default 4,096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stations_max: Option<u32>,
+    /// What the station may not do: a list, or "all".
+    #[serde(deserialize_with = "crate::guard::deserialize", skip_serializing_if = "BTreeSet::is_empty")]
+    pub guard: BTreeSet<Guard>,
+    /// How often it may send what everybody hears.
+    #[serde(skip_serializing_if = "StormSpec::is_unlimited")]
+    pub storm: StormSpec,
+    /// Whether it may talk to no other isolated port; default: whether one of its networks has `icc = false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<bool>,
+}
+
+/// What a port's station may be kept from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Guard {
+    /// Sending from another MAC address than the port's.
+    Mac,
+    /// Speaking in ARP for other addresses than the port's.
+    Arp,
+    /// Speaking in neighbour discovery for other addresses than the port's.
+    Nd,
+    /// Advertising itself as an IPv6 router.
+    Ra,
+    /// Answering as a DHCP server.
+    Dhcp,
+}
+
+/// Frames per second of each kind that a port may send; absent: unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub struct StormSpec {
+    /// To everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast: Option<u32>,
+    /// To other groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multicast: Option<u32>,
+    /// To stations that nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<u32>,
+}
+
+impl StormSpec {
+    /// Whether nothing is limited.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `[[station]]`: an entry of the address table that does not age or move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct StationSpec {
+    /// Its network.
+    pub network: String,
+    /// Its address.
+    #[serde(with = "text::one")]
+    pub mac: Mac,
+    /// The port it lives behind.
+    pub port: String,
+}
+
+/// `[uplink]`: where the router sends what belongs to no network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct UplinkSpec {
+    /// What it is.
+    pub kind: UplinkKind,
+    /// The interface in the switch's namespace.
+    pub ifname: String,
+    /// The router's addresses on it.
+    #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub address: Vec<Cidr>,
+    /// The next routers, at most one of each family (`kind = "nic"`).
+    #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<IpAddr>,
+    /// The router's MAC address on it (`kind = "nic"`); default: 02:42 and the IPv4 address.
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// The host's addresses on it (`kind = "host"`).
+    #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub host_address: Vec<Cidr>,
+}
+
+/// What an uplink is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UplinkKind {
+    /// An existing interface, used raw with an address of the router's own.
+    Nic,
+    /// A TAP whose other end is the host's own stack.
+    Host,
+}
+
+/// `[[publish]]`: connections to an L4 port of the router are passed to a port's station.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct PublishSpec {
+    /// Where, as `ADDRESS:L4-PORT` or `ADDRESS:FIRST-LAST`.
+    #[serde(with = "text::one")]
+    pub listen: Listen,
+    /// For which protocol; default TCP.
+    #[serde(default)]
+    pub proto: Proto,
+    /// To whom, as `PORT:L4-PORT` or `PORT:FIRST-LAST`.
+    #[serde(with = "text::one")]
+    pub to: Target,
+}
+
+/// A protocol with L4 ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proto {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// `[overlay]`: a subnet for each host, routed through a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct OverlaySpec {
+    /// How packets travel between hosts.
+    pub backend: Backend,
+    /// VXLAN network identifier; default 1, as flannel's.
+    #[serde(default = "overlay_vni")]
+    pub vni: u32,
+    /// The UDP port of every tunnel end; default as flannel's: 8472 for VXLAN, 8285 for UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// This host's end.
+    #[serde(with = "text::one")]
+    pub local: IpAddr,
+    /// The MAC address of this host's tunnel end; default: random.
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// How hosts learn of each other; default static.
+    #[serde(default)]
+    pub registry: Registry,
+    /// The network whose subnet is this host's share.
+    pub network: String,
+    /// The other hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peer: Vec<PeerSpec>,
+}
+
+fn overlay_vni() -> u32 {
+    1
+}
+
+/// How an overlay's packets travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Packets in UDP, nothing between.
+    Udp,
+    /// Frames in VXLAN.
+    Vxlan,
+    /// Routed by the hosts' common network, no tunnel.
+    HostGw,
+}
+
+/// How an overlay's hosts learn of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registry {
+    /// The `[[overlay.peer]]` entries.
+    #[default]
+    Static,
+    /// flannel's keys in etcd.
+    Etcd,
+}
+
+/// `[[overlay.peer]]`: another host of the overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct PeerSpec {
+    /// Its share of the addresses.
+    #[serde(with = "text::one")]
+    pub subnet: Cidr,
+    /// Its tunnel end.
+    #[serde(with = "text::one")]
+    pub endpoint: IpAddr,
+    /// The MAC address of its tunnel end (`backend = "vxlan"`).
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+}
