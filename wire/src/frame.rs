@@ -217,3 +217,88 @@ impl FramePool {
         self.spare.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::{Gso, NEEDS_CSUM};
+
+    fn frame(bytes: &[u8]) -> FrameBuf {
+        let mut frame = FramePool::default().take();
+        assert!(frame.fill(bytes));
+        frame
+    }
+
+    #[test]
+    fn what_a_device_sends_another_receives() {
+        let mut sent = frame(b"destination source type payload");
+        sent.offload =
+            Offload { flags: NEEDS_CSUM, gso: Gso::UdpL4, gso_size: 9, csum_start: 3, ..Offload::NONE };
+        let on_the_wire = sent.send_area().to_vec();
+
+        let mut received = frame(&[0xa5; 200]);
+        received.receive_area()[..on_the_wire.len()].copy_from_slice(&on_the_wire);
+        received.received(on_the_wire.len());
+        received.parse_offload().unwrap();
+        assert_eq!(received.bytes(), sent.bytes());
+        assert_eq!(received.offload, sent.offload);
+        received.received(VNET_HDR_LEN - 1); // A read shorter than the header is an empty frame.
+        assert!(received.is_empty());
+    }
+
+    #[test]
+    fn what_is_prepended_is_advanced_over() {
+        let mut frame = frame(b"inner");
+        frame.prepend(6).unwrap().copy_from_slice(b"outer ");
+        assert_eq!(frame.bytes(), b"outer inner");
+        frame.advance(6);
+        assert_eq!(frame.bytes(), b"inner");
+        assert!(frame.prepend(HEADROOM).is_none());
+        assert!(frame.prepend(HEADROOM - VNET_HDR_LEN).is_some());
+        assert!(frame.prepend(1).is_none());
+        frame.advance(usize::MAX);
+        assert!(frame.is_empty());
+    }
+
+    #[test]
+    fn a_buffer_ends_where_the_longest_frame_does() {
+        let mut frame = frame(&[1; FRAME_MAX - 1]);
+        assert!(!frame.extend(&[2, 3]));
+        assert_eq!(frame.len(), FRAME_MAX - 1);
+        assert!(frame.extend(&[2]));
+        assert_eq!(frame.bytes()[FRAME_MAX - 2..], [1, 2]);
+        assert!(!frame.fill(&[0; FRAME_MAX + 1]));
+        assert!(frame.is_empty());
+    }
+
+    #[test]
+    fn a_copy_is_alike_and_apart() {
+        let mut original = frame(b"one");
+        original.prepend(2).unwrap().copy_from_slice(b"a ");
+        original.offload.flags = NEEDS_CSUM;
+        let mut copy = frame(b"something longer");
+        copy.copy_from(&original);
+        assert_eq!((copy.bytes(), copy.offload), (original.bytes(), original.offload));
+        copy.bytes_mut()[0] = b'b';
+        copy.truncate(3);
+        assert_eq!(original.bytes(), b"a one");
+        copy.truncate(100);
+        assert_eq!(copy.bytes(), b"b o");
+    }
+
+    #[test]
+    fn the_pool_keeps_the_warmest_and_not_too_many() {
+        let mut pool = FramePool::default();
+        let frames: Vec<FrameBuf> = (0..=FramePool::SPARE_MAX).map(|_| pool.take()).collect();
+        for mut frame in frames {
+            assert!(frame.fill(b"used"));
+            pool.put(frame);
+        }
+        assert_eq!(pool.spare_count(), FramePool::SPARE_MAX);
+        let last = pool.take();
+        assert!(last.is_empty());
+        let place = last.bytes().as_ptr();
+        pool.put(last);
+        assert_eq!(pool.take().bytes().as_ptr(), place);
+    }
+}
