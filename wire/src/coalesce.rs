@@ -24,6 +24,7 @@
 use alloc::vec::Vec;
 
 use crate::checksum::{Sum, TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET};
+use crate::field::{be16, octets, put16};
 use crate::flow::FlowHash;
 use crate::frame::{FrameBuf, FramePool};
 use crate::headers::{
@@ -348,19 +349,6 @@ fn same_l3(first: &Headers, ours: &[u8], theirs: &[u8], index: usize) -> bool {
         }
         Family::V6 => same(0, 4) && same(6, 8),
     }
-}
-
-/// A length or position within one frame, whose packet [`PACKET_MAX`] bounds.
-fn octets(len: usize) -> u16 {
-    u16::try_from(len).expect("part of a packet of at most 65,535 octets")
-}
-
-fn be16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn put16(bytes: &mut [u8], at: usize, value: u16) {
-    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 #[cfg(test)]

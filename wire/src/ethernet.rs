@@ -7,6 +7,7 @@
 
 use crate::addr::{Mac, Vid};
 use crate::drop::DropReason;
+use crate::field::be16;
 use crate::frame::FrameBuf;
 
 /// Octets before the payload of an untagged frame.
@@ -60,15 +61,14 @@ impl EthernetHeader {
     /// Reads the header and at most one tag. `None` if the octets end before it does.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let header: &[u8; HEADER_LEN] = bytes.first_chunk()?;
-        let be16 = |at: usize, bytes: &[u8]| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = *header;
         let (dst, src) = (Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5]));
-        let ethertype = be16(12, header);
+        let ethertype = be16(header, 12);
         if ethertype != ETHERTYPE_VLAN {
             return Some(Self { dst, src, tag: None, ethertype });
         }
         let tagged: &[u8; HEADER_LEN + TAG_LEN] = bytes.first_chunk()?;
-        Some(Self { dst, src, tag: Some(Tci(be16(14, tagged))), ethertype: be16(16, tagged) })
+        Some(Self { dst, src, tag: Some(Tci(be16(tagged, 14))), ethertype: be16(tagged, 16) })
     }
 }
 

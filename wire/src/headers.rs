@@ -22,6 +22,7 @@ use core::ops::Range;
 
 use crate::checksum::Sum;
 use crate::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, HEADER_LEN, TAG_LEN};
+use crate::field::be16;
 
 /// Extension headers walked before a packet is refused. RFC 8200 §4.1 lists seven places for them.
 pub const EXTENSIONS_MAX: usize = 8;
@@ -308,10 +309,6 @@ impl Fragment {
 
 fn chunk<const LEN: usize>(bytes: &[u8], at: usize) -> Result<&[u8; LEN], HeaderError> {
     bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or(HeaderError::Truncated)
-}
-
-fn be16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 #[cfg(test)]

@@ -5,6 +5,13 @@
 //!
 //! Words used everywhere: a *frame* is L2, a *packet* is L3, a *datagram* is a tunnel's UDP carrier, a *port* is a
 //! switch port, and the number in a TCP or UDP header is always an *L4 port*.
+//!
+//! A frame's way through the modules: [`frame`] holds it with its [`offload`] metadata, [`ethernet`] reads L2, [`headers`]
+//! finds L3 and L4, [`flow`] says whose it is, the views ([`arp`], [`ipv4`], [`ipv6`], [`icmpv4`], [`icmpv6`],
+//! [`tcp`], [`udp`]) read and write fields, [`checksum`] keeps sums true, [`segment`] and [`coalesce`] fit it to a port.
+//!
+//! Not here: tags behind the first (802.1ad), IPv6 jumbograms, IPv4 fragment reassembly, SCTP checksums, fragmentation
+//! offload for UDP (UFO), and tunnel offloads: the last octets of the virtio header are written as zeros.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -20,6 +27,7 @@ pub mod cidr;
 pub mod coalesce;
 pub mod drop;
 pub mod ethernet;
+mod field;
 pub mod flow;
 pub mod frame;
 pub mod headers;

@@ -20,6 +20,7 @@
 
 use crate::checksum::{Sum, TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, finish_partial, udp_written};
 use crate::drop::DropReason;
+use crate::field::{be16, octets, put16};
 use crate::frame::FrameBuf;
 use crate::headers::{Family, Fragment, Headers, IPV6_HEADER_LEN, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::offload::{Gso, NEEDS_CSUM, Offload};
@@ -226,19 +227,6 @@ impl Transport {
             Self::Udp => udp_written(checksum),
         }
     }
-}
-
-/// A length or count within one packet, whose length field has 16 bits.
-fn octets(len: usize) -> u16 {
-    u16::try_from(len).expect("part of a packet of at most 65,535 octets")
-}
-
-fn be16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn put16(bytes: &mut [u8], at: usize, value: u16) {
-    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 #[cfg(test)]

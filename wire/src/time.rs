@@ -48,3 +48,17 @@ impl Sub<Instant> for Instant {
         self.since(earlier)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_saturates_at_both_ends() {
+        let end = Instant::from_nanos(u64::MAX);
+        assert_eq!(end + Duration::from_secs(1), end);
+        assert_eq!(Instant::ZERO + Duration::MAX, end);
+        assert_eq!(Instant::ZERO - end, Duration::ZERO);
+        assert_eq!(Instant::from_secs(2) - Instant::from_nanos(1), Duration::from_nanos(1_999_999_999));
+    }
+}
