@@ -8,6 +8,7 @@
 //! - [`events`]: what a person may want to know, as it happens.
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
+//! - [`worker`]: the threads that move frames: read, hand to the node, write.
 //! - [`sys`]: the system calls the standard library lacks. The only module with `unsafe`.
 
 pub mod api;
@@ -16,3 +17,4 @@ pub mod events;
 pub mod link;
 pub mod port;
 pub mod sys;
+pub mod worker;

@@ -1,0 +1,269 @@
+//! Workers: the threads that move frames. A worker owns one queue of every port and one replica of the node, and
+//! shares nothing: what others want of it, it is told by message and does between two bursts.
+//!
+//! ```text
+//!   pass:  commands? ─▶ frames handed over by peers ─▶ each ready port: read ≤ 64 frames or 256 KiB ─▶ node ─▶ write
+//!   idle:  spin a little (adaptive) ─▶ wait in mio for frames, a message, or the node's named deadline
+//! ```
+//!
+//! With several workers a flow belongs to exactly one ([`wire::FlowHash::owner`]), and the kernel steers frames to the
+//! owner's queue. A frame that lands elsewhere all the same goes to its owner by channel. The channel is bounded: when
+//! it is full its sender stops reading and keeps handling what it is handed itself, so nothing is lost and no two
+//! workers can wait for each other.
+//!
+//! Failure: an I/O error that will not pass, or a panic while a port is served, ends that port and no other. The
+//! port is taken out, the [`Report`] says why, and the thread goes on.
+
+mod pass;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::Waker;
+use node::{Counters, Event, Notice};
+use vswitch::Station;
+use wire::{DomainId, FrameBuf, PortId};
+
+use crate::port::PortIo;
+use pass::Worker;
+
+/// Workers of one process, and queues of one port.
+pub const WORKERS_MAX: usize = 16;
+/// Commands waiting for one worker; the control plane waits when it is full.
+const COMMANDS_MAX: usize = 64;
+/// Frames and gossip on their way from one worker to another; see the module doc for what happens at it.
+const HANDED_MAX: usize = 1_024;
+/// Reports waiting for the control plane. At it notices are lost and counted; port failures are kept and sent later.
+const REPORTS_MAX: usize = 4_096;
+
+/// What the control plane tells a worker. Answers come over the sender inside.
+pub enum Command {
+    /// Handle this event, then answer.
+    Handle(Event, Sender<()>),
+    /// Read and write this port from now on, then answer. The node's plan already has it.
+    Attach(PortId, Box<dyn PortIo>, Sender<io::Result<()>>),
+    /// Stop using the port and close its descriptor, then answer.
+    Detach(PortId, Sender<()>),
+    /// Tell what has been counted.
+    Count(Sender<Tally>),
+    /// List at most this many stations from this cursor.
+    Stations(u64, usize, Sender<StationPage>),
+    /// Spin at most this long from now on.
+    Spin(Duration),
+    /// Handle what is waiting in the ports, then end.
+    Stop,
+}
+
+/// A page of stations and where the next one starts.
+pub type StationPage = (Vec<Station>, Option<u64>);
+
+/// What one worker has counted.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// The node's counters.
+    pub counters: Counters,
+    /// Bursts handled.
+    pub bursts: u64,
+    /// Times the thread waited in the kernel.
+    pub sleeps: u64,
+    /// Times it found work while spinning, and so did not have to wait.
+    pub spins_won: u64,
+    /// Frames that another worker owned.
+    pub handed_over: u64,
+    /// Station gossip that did not fit a peer's channel; the peer floods until it learns by itself.
+    pub gossip_lost: u64,
+    /// Notices that did not fit the report channel.
+    pub notices_lost: u64,
+    /// What the node is waiting for, if anything.
+    pub deadline: Option<&'static str>,
+    /// Stations that the replica knows behind each port.
+    pub stations_of_port: BTreeMap<PortId, u32>,
+    /// Stations that the replica knows in each domain.
+    pub stations_of_domain: BTreeMap<DomainId, u32>,
+}
+
+/// What a worker tells the control plane unasked.
+#[derive(Debug)]
+pub enum Report {
+    /// The node noticed something.
+    Notice(Notice),
+    /// A port was given up.
+    PortFailed(PortId, String),
+}
+
+/// What one worker gives another.
+pub(crate) enum Handed {
+    /// A frame of a flow that the receiver owns.
+    Frame(PortId, FrameBuf),
+    /// What the sender's replica has learned.
+    Gossip(node::Gossip),
+}
+
+/// How to reach a worker.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    handed: Sender<Handed>,
+    waker: Arc<Waker>,
+}
+
+/// All workers of one switch.
+pub struct Workers {
+    handles: Vec<Handle>,
+    /// What they report.
+    pub reports: Receiver<Report>,
+}
+
+struct Handle {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+/// How to start workers.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many, 1 to [`WORKERS_MAX`].
+    pub workers: usize,
+    /// How long to look for work before waiting in the kernel, at most.
+    pub spin: Duration,
+    /// Keys the nodes' hash tables.
+    pub seed: u64,
+}
+
+impl Workers {
+    /// Starts the threads. Their nodes have no ports yet.
+    ///
+    /// # Errors
+    /// If the operating system refuses threads or descriptors.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let count = options.workers.clamp(1, WORKERS_MAX);
+        let (report, reports) = bounded(REPORTS_MAX);
+        let polls = (0..count).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let mut peers = Vec::new();
+        let mut inboxes = Vec::new();
+        for poll in &polls {
+            let (handed, inbox) = bounded(HANDED_MAX);
+            peers.push(Peer { handed, waker: Arc::new(Waker::new(poll.registry(), pass::WAKE)?) });
+            inboxes.push(inbox);
+        }
+        let mut handles = Vec::new();
+        for (index, (poll, inbox)) in polls.into_iter().zip(inboxes).enumerate() {
+            let (commands, receiver) = bounded(COMMANDS_MAX);
+            let waker = Arc::clone(&peers[index].waker);
+            let mut worker =
+                Worker::new(index, options, poll, receiver, inbox, peers.clone(), report.clone());
+            let thread =
+                thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())?;
+            handles.push(Handle { commands, waker, thread: Mutex::new(Some(thread)) });
+        }
+        Ok(Self { handles, reports })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Gives every worker the event that `make` makes, and returns when all have handled it.
+    pub fn handle(&self, make: impl Fn() -> Event) {
+        let answers: Vec<_> = (0..self.count())
+            .map(|index| {
+                let (done, answer) = bounded(1);
+                self.tell(index, Command::Handle(make(), done));
+                answer
+            })
+            .collect();
+        for answer in answers {
+            wait(&answer);
+        }
+    }
+
+    /// Gives queue *i* of a port to worker *i*. On an error no worker has the port.
+    ///
+    /// # Errors
+    /// If a queue cannot be waited on.
+    pub fn attach(&self, port: PortId, queues: Vec<Box<dyn PortIo>>) -> io::Result<()> {
+        assert_eq!(queues.len(), self.count(), "one queue a worker");
+        for (index, queue) in queues.into_iter().enumerate() {
+            let (done, answer) = bounded(1);
+            self.tell(index, Command::Attach(port, queue, done));
+            if let Err(error) = wait(&answer) {
+                self.detach(port);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a port from every worker; its descriptors are closed on return.
+    pub fn detach(&self, port: PortId) {
+        for index in 0..self.count() {
+            let (done, answer) = bounded(1);
+            self.tell(index, Command::Detach(port, done));
+            wait(&answer);
+        }
+    }
+
+    /// What each worker has counted.
+    pub fn tallies(&self) -> Vec<Tally> {
+        (0..self.count())
+            .map(|index| {
+                let (done, answer) = bounded(1);
+                self.tell(index, Command::Count(done));
+                wait(&answer)
+            })
+            .collect()
+    }
+
+    /// A page of the stations that worker `index` knows.
+    pub fn stations(&self, index: usize, cursor: u64, max: usize) -> StationPage {
+        let (done, answer) = bounded(1);
+        self.tell(index, Command::Stations(cursor, max, done));
+        wait(&answer)
+    }
+
+    /// From now on every worker spins at most this long.
+    pub fn spin(&self, spin: Duration) {
+        for index in 0..self.count() {
+            self.tell(index, Command::Spin(spin));
+        }
+    }
+
+    /// Lets the workers finish what is waiting in their ports, and ends them. The ports are closed on return.
+    pub fn stop(&self) {
+        for index in 0..self.count() {
+            self.tell(index, Command::Stop);
+        }
+        for handle in &self.handles {
+            let thread = handle.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(thread) = thread {
+                // A worker contains the panics of its ports; one that ends by its own panic has been reported by it.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn tell(&self, index: usize, command: Command) {
+        let handle = &self.handles[index];
+        // A worker that is gone drops its receiver; the answer channel then says so in `wait`.
+        let _ = handle.commands.send(command);
+        let _ = handle.waker.wake();
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Workers answer every command for as long as they live, and they live as long as [`Workers`].
+fn wait<T>(answer: &Receiver<T>) -> T {
+    answer.recv().expect("a worker has ended before its time; its panic message is above")
+}

@@ -1,0 +1,285 @@
+//! Workers over socket pairs instead of TAPs: the same loop, without privilege. The far end of each pair is the station.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use node::{Event, Plan};
+use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
+use wire::offload::VNET_HDR_LEN;
+use wire::{DomainId, DropReason, FlowHash, FrameBuf, PortId};
+
+use super::{Options, Report, Workers};
+use crate::port::PortIo;
+
+/// Long enough for any machine; only a failing test waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PANIC_PILL: &[u8] = b"panic";
+const VANISH_PILL: &[u8] = b"vanish";
+
+/// A port whose device is one end of a socket pair. What it receives may make it panic or vanish.
+struct Pipe {
+    device: UnixDatagram,
+    /// Where sent frames go instead of the device: a socket holds ten datagrams and refuses more, this one makes the
+    /// worker wait.
+    patient: Option<Sender<Vec<u8>>>,
+}
+
+impl PortIo for Pipe {
+    fn receive(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
+        let read = self.device.recv(frame.receive_area())?;
+        frame.received(read);
+        if frame.bytes().ends_with(PANIC_PILL) {
+            panic!("swallowed a pill");
+        }
+        if frame.bytes().ends_with(VANISH_PILL) {
+            return Err(io::Error::from_raw_os_error(libc::EBADFD));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
+        if let Some(patient) = &self.patient {
+            patient.send(frame.bytes().to_vec()).expect("the test listens");
+            return Ok(());
+        }
+        self.device.send(frame.send_area()).map(drop)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+}
+
+/// A switch with one domain, and the far ends of its ports' queues.
+struct Bench {
+    workers: Workers,
+    /// By port, then by queue.
+    stations: Vec<Vec<UnixDatagram>>,
+}
+
+impl Bench {
+    fn new(ports: u16, workers: usize) -> Self {
+        Self::with_patient(ports, workers, None)
+    }
+
+    /// The same, with everything that leaves by the last port going to `patient`.
+    fn with_patient(ports: u16, workers: usize, patient: Option<&Sender<Vec<u8>>>) -> Self {
+        let options = Options { workers, spin: Duration::from_micros(20), seed: 1 };
+        let workers = Workers::start(options).unwrap();
+        let plan = Arc::new(plan(ports));
+        plan.check().unwrap();
+        workers.handle(|| Event::Configure(Arc::clone(&plan)));
+        let mut stations = Vec::new();
+        for port in 0..ports {
+            let mut far_ends = Vec::new();
+            let mut queues: Vec<Box<dyn PortIo>> = Vec::new();
+            for _ in 0..workers.count() {
+                let (near, far) = UnixDatagram::pair().unwrap();
+                near.set_nonblocking(true).unwrap();
+                far.set_read_timeout(Some(PATIENCE)).unwrap();
+                let patient = patient.filter(|_| port + 1 == ports).cloned();
+                queues.push(Box::new(Pipe { device: near, patient }));
+                far_ends.push(far);
+            }
+            workers.attach(PortId(port), queues).unwrap();
+            stations.push(far_ends);
+        }
+        Self { workers, stations }
+    }
+
+    fn send(&self, port: usize, queue: usize, frame: &[u8]) {
+        let mut bytes = vec![0; VNET_HDR_LEN];
+        bytes.extend_from_slice(frame);
+        self.stations[port][queue].send(&bytes).unwrap();
+    }
+
+    fn receive(&self, port: usize, queue: usize) -> Vec<u8> {
+        let mut bytes = vec![0; 2048];
+        let read = self.stations[port][queue].recv(&mut bytes).expect("a frame arrives");
+        bytes[VNET_HDR_LEN..read].to_vec()
+    }
+
+    fn failed_port(&self) -> (PortId, String) {
+        loop {
+            match self.workers.reports.recv_timeout(PATIENCE).expect("a report arrives") {
+                Report::PortFailed(port, why) => return (port, why),
+                Report::Notice(_) => {}
+            }
+        }
+    }
+}
+
+fn plan(ports: u16) -> Plan {
+    let domain = DomainId(0);
+    let ports = (0..ports)
+        .map(|id| PortPlan {
+            id: PortId(id),
+            serial: 0,
+            memberships: vec![Membership { domain, vid: None }],
+            mtu: 1500,
+            stations_max: 100,
+            isolation: Isolation::Open,
+            mac: None,
+            addresses: Vec::new(),
+            guards: Guards::default(),
+            storm: Storm::default(),
+        })
+        .collect();
+    let domains = vec![DomainPlan {
+        id: domain,
+        ageing: Duration::from_secs(300),
+        stations_max: 1000,
+        reserved_forward: ReservedForward::default(),
+    }];
+    Plan { switch: SwitchPlan { domains, ports, statics: Vec::new() }, ..Plan::default() }
+}
+
+/// An Ethernet frame between stations 02::src and 02::dst with a made-up type.
+fn frame(dst: u8, src: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src, 0x88, 0xb5];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A UDP/IPv4 frame from station 1 to station 2 whose flow `worker` owns, with a sequence number as payload.
+fn owned_frame(worker: usize, workers: usize, sequence: u32) -> Vec<u8> {
+    for l4_port in 1000_u16.. {
+        let mut frame = frame(2, 1, &[0; 32]);
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        frame[14] = 0x45;
+        frame[23] = 17;
+        frame[26..30].copy_from_slice(&[10, 0, 0, 1]);
+        frame[30..34].copy_from_slice(&[10, 0, 0, 2]);
+        frame[34..36].copy_from_slice(&l4_port.to_be_bytes());
+        frame[42..46].copy_from_slice(&sequence.to_be_bytes());
+        if FlowHash::of(&frame).owner(workers) == worker {
+            return frame;
+        }
+    }
+    unreachable!("every worker owns some flow")
+}
+
+#[test]
+fn frames_are_flooded_then_switched() {
+    let bench = Bench::new(3, 1);
+    bench.send(0, 0, &frame(2, 1, b"to whom?"));
+    assert_eq!(bench.receive(1, 0), frame(2, 1, b"to whom?"));
+    assert_eq!(bench.receive(2, 0), frame(2, 1, b"to whom?"));
+    bench.send(1, 0, &frame(1, 2, b"to you"));
+    bench.send(1, 0, &frame(3, 2, b"to whom?"));
+    assert_eq!(bench.receive(0, 0), frame(1, 2, b"to you"));
+    assert_eq!(bench.receive(2, 0), frame(3, 2, b"to whom?"), "the unicast frame did not come here");
+    let tally = &bench.workers.tallies()[0];
+    assert_eq!((tally.counters.received, tally.counters.forwarded), (3, 3));
+    assert_eq!(bench.workers.stations(0, 0, 10).0.len(), 2);
+}
+
+#[test]
+fn a_panic_ends_its_port_and_no_other() {
+    let bench = Bench::new(3, 1);
+    bench.send(0, 0, &frame(2, 1, PANIC_PILL));
+    let (port, why) = bench.failed_port();
+    assert_eq!(port, PortId(0));
+    assert!(why.contains("swallowed a pill"), "{why}");
+    bench.send(1, 0, &frame(3, 2, b"still here"));
+    assert_eq!(bench.receive(2, 0), frame(3, 2, b"still here"));
+}
+
+#[test]
+fn a_vanished_device_ends_its_port_and_no_other() {
+    let bench = Bench::new(3, 1);
+    bench.send(0, 0, &frame(2, 1, VANISH_PILL));
+    let (port, why) = bench.failed_port();
+    assert_eq!(port, PortId(0));
+    assert!(why.starts_with("reading from the device"), "{why}");
+    bench.send(1, 0, &frame(3, 2, b"still here"));
+    assert_eq!(bench.receive(2, 0), frame(3, 2, b"still here"));
+    let tally = &bench.workers.tallies()[0];
+    assert_eq!(
+        tally.counters.ports[0].drops[DropReason::PortDown.index()],
+        1,
+        "flooded to a port without a device"
+    );
+}
+
+#[test]
+fn a_station_that_does_not_read_costs_counted_drops() {
+    let bench = Bench::new(2, 1);
+    // The pair's buffer holds far fewer frames than this.
+    for _ in 0..5_000 {
+        bench.send(0, 0, &frame(2, 1, &[0; 1000]));
+    }
+    let tally = loop {
+        let tally = bench.workers.tallies().remove(0);
+        if tally.counters.received == 5_000 {
+            break tally;
+        }
+    };
+    let full = tally.counters.ports[1].drops[DropReason::QueueFull.index()];
+    assert!(full > 0);
+    assert!(tally.counters.balance());
+    drop(bench);
+}
+
+#[test]
+fn frames_on_the_wrong_queue_reach_their_owner_in_order() {
+    const FRAMES: u32 = 5_000;
+    // Worker 1 waits for us with each frame, so its inbox fills and worker 0 has to stall.
+    let (patient, sent) = crossbeam_channel::bounded(0);
+    let bench = Bench::with_patient(2, 2, Some(&patient));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for sequence in 0..FRAMES {
+                bench.send(0, 0, &owned_frame(1, 2, sequence));
+            }
+        });
+        for sequence in 0..FRAMES {
+            let frame = sent.recv_timeout(PATIENCE).expect("a frame leaves");
+            assert_eq!(frame, owned_frame(1, 2, sequence));
+        }
+    });
+    let tallies = bench.workers.tallies();
+    assert_eq!(tallies[0].handed_over, u64::from(FRAMES));
+    assert_eq!(tallies[1].counters.forwarded, u64::from(FRAMES), "nothing was lost on the way");
+}
+
+#[test]
+fn what_one_worker_learns_the_other_knows() {
+    let bench = Bench::new(3, 2);
+    bench.send(0, 1, &owned_frame(1, 2, 0));
+    assert_eq!(bench.receive(1, 1), owned_frame(1, 2, 0));
+    // Worker 1 has told worker 0 before it sends; worker 0 may not have listened yet.
+    while bench.workers.stations(0, 0, 10).0.is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(bench.workers.stations(0, 0, 10).0[0].port, PortId(0));
+}
+
+#[test]
+fn a_detached_port_is_closed_and_the_rest_goes_on() {
+    let bench = Bench::new(3, 1);
+    bench.workers.detach(PortId(0));
+    assert!(bench.stations[0][0].send(b"anybody?").is_err(), "the near end is closed");
+    bench.send(1, 0, &frame(3, 2, b"still here"));
+    assert_eq!(bench.receive(2, 0), frame(3, 2, b"still here"));
+}
+
+#[test]
+fn stopping_handles_what_is_waiting() {
+    let bench = Bench::new(2, 1);
+    for sequence in 0..100 {
+        bench.send(0, 0, &frame(2, 1, &[sequence]));
+        if sequence % 10 == 9 {
+            for expected in sequence - 9..=sequence {
+                assert_eq!(bench.receive(1, 0), frame(2, 1, &[expected]));
+            }
+        }
+    }
+    bench.send(0, 0, &frame(2, 1, b"last"));
+    bench.workers.stop();
+    assert_eq!(bench.receive(1, 0), frame(2, 1, b"last"));
+}
