@@ -16,7 +16,7 @@
 //! call is one synchronous conversation with the kernel, milliseconds long, off the packet path.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -177,8 +177,7 @@ fn address(there: &Namespace, index: u32, interface: &Interface) -> io::Result<(
 }
 
 fn complete_adopted(here: &Namespace, name: &str, interface: &Interface) -> io::Result<()> {
-    let gone =
-        || io::Error::new(io::ErrorKind::NotFound, format!("interface {name} went while it was adopted"));
+    let gone = || io::Error::new(ErrorKind::NotFound, format!("interface {name} went while it was adopted"));
     let state = find(here, name)?.ok_or_else(gone)?;
     netlink::converse(here, async |handle| {
         let mac = interface.mac.filter(|&mac| state.mac != Some(mac));
@@ -203,10 +202,10 @@ fn prepare_ipv6(there: &Namespace, interface: &Interface) -> io::Result<()> {
     let path = Path::new("/proc/sys/net/ipv6/conf").join(&interface.name).join(setting.0);
     let written = there.run(|| fs::write(&path, setting.1))?;
     match written {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         // A container's /proc/sys is often read-only. The interface works; it only says a little more than it has to.
-        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            tracing::warn!(interface = interface.name, namespace = %there, setting = setting.0, "cannot be set: {error}");
+        Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+            tracing::warn!(interface = interface.name, %there, setting = setting.0, "cannot be set: {error}");
             Ok(())
         }
         written => written.map_err(tried(format!("writing {} in {there}", path.display()))),
@@ -226,11 +225,11 @@ fn check_name(name: &str) -> io::Result<()> {
         return Ok(());
     }
     let message = format!("{name:?} is no interface name: 1 to 15 octets without '/', ':', '%' and blanks");
-    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+    Err(io::Error::new(ErrorKind::InvalidInput, message))
 }
 
 fn index_of(namespace: &Namespace, name: &str) -> io::Result<u32> {
-    let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{namespace} has no interface {name}"));
+    let missing = || io::Error::new(ErrorKind::NotFound, format!("{namespace} has no interface {name}"));
     Ok(find(namespace, name)?.ok_or_else(missing)?.index)
 }
 
@@ -238,7 +237,7 @@ fn name_taken(there: &Namespace, name: &str, kind: Option<&str>) -> io::Error {
     let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
     let message =
         format!("{there} has an interface {name} already{kind}: remove that, or choose another ifname");
-    io::Error::new(io::ErrorKind::AlreadyExists, message)
+    io::Error::new(ErrorKind::AlreadyExists, message)
 }
 
 fn shape_of(interface: &Interface) -> String {
@@ -257,7 +256,7 @@ mod tests {
         }
         for name in ["", ".", "..", "a/b", "eth0:1", "tap%d", "two words", "sixteen-octets-1"] {
             let error = check_name(name).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
         }
     }
 }

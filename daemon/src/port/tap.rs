@@ -81,14 +81,10 @@ impl Tap {
     /// # Errors
     /// If /dev/net/tun is absent or the caller lacks CAP_NET_ADMIN, or `queues` is 0 or above [`QUEUES_MAX`].
     pub fn create(queues: u16) -> io::Result<Self> {
-        Self::created_as(PROVISIONAL_NAME, queues)
-    }
-
-    fn created_as(name: &str, queues: u16) -> io::Result<Self> {
         check_count(queues)?;
         let multi = if queues > 1 { tun::IFF_MULTI_QUEUE } else { 0 };
         let first = open()?;
-        let name = tun::attach(first.as_fd(), name, FLAGS | multi | tun::IFF_TUN_EXCL)
+        let name = tun::attach(first.as_fd(), PROVISIONAL_NAME, FLAGS | multi | tun::IFF_TUN_EXCL)
             .map_err(tried("creating a TAP device (this needs CAP_NET_ADMIN)"))?;
         Self::completed(first, &name, queues, multi, Origin::Created)
     }
@@ -111,28 +107,20 @@ impl Tap {
             return Err(busy(name));
         }
         let first = open()?;
-        let mut refusal = None;
-        for (multi, queues) in [(tun::IFF_MULTI_QUEUE, queues), (0, 1)] {
-            match tun::attach(first.as_fd(), name, FLAGS | multi) {
-                Ok(_) => {
-                    // A device that would go with its present user is not ours to take over, were it to let us in as
-                    // one more queue.
-                    if !tun::is_persistent(first.as_fd())? {
-                        drop(first); // Or we would be found to be the holder.
-                        return Err(busy(name));
-                    }
-                    return Self::completed(first, name, queues, multi, Origin::Adopted);
-                }
-                // The flag has to be what the device was made with: try the other.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refusal = Some(error),
-                Err(error) => {
-                    refusal = Some(error);
-                    break;
-                }
-            }
+        // The flag has to be what the device was made with: EINVAL if it is not, and if it is no TAP at all.
+        let attach = |multi| tun::attach(first.as_fd(), name, FLAGS | multi).map(|_| multi);
+        let multi = match attach(tun::IFF_MULTI_QUEUE) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => attach(0),
+            attached => attached,
+        };
+        let multi = multi.map_err(|error| adoption_refused(name, error))?;
+        if !tun::is_persistent(first.as_fd())? {
+            // It goes with its present user, and is not ours to take over, though the kernel lets us join.
+            drop(first); // Or we would be found to be the holder.
+            return Err(busy(name));
         }
-        let refusal = refusal.expect("the loop ends early unless the last attempt failed");
-        Err(adoption_refused(name, refusal))
+        let queues = if multi == 0 { 1 } else { queues };
+        Self::completed(first, name, queues, multi, Origin::Adopted)
     }
 
     fn completed(first: OwnedFd, name: &str, queues: u16, multi: u16, origin: Origin) -> io::Result<Self> {
