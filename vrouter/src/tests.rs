@@ -172,6 +172,8 @@ proptest! {
             question = seal(&question);
         }
         question.truncate(cut.unwrap_or(usize::MAX));
+        // Damage may have made a tag without its end, which admission refuses.
+        prop_assume!(EthernetHeader::parse(&question).is_some());
         let heard = ask_with(&question, Offload { flags, ..Offload::NONE });
         check(&question, &heard)?;
     }
