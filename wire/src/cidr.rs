@@ -48,10 +48,10 @@ impl Cidr {
             && Self { address, ..self }.with_host_bits(0) == self.with_host_bits(0)
     }
 
-    /// Whether the two networks share an address. Prefixes are nested or disjoint, so one contains the other's.
+    /// Whether the two networks share an address. Prefixes are nested or disjoint, so the wider
+    /// one contains any address of the other.
     pub fn overlaps(self, other: Self) -> bool {
-        self.contains(other.address) && self.prefix_len <= other.prefix_len
-            || other.contains(self.address) && other.prefix_len <= self.prefix_len
+        self.contains(other.address) || other.contains(self.address)
     }
 
     /// Whether a station of the network may have `address`: it lies in the network and is not one of the two that

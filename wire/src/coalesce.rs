@@ -244,12 +244,12 @@ impl Held {
             && self.frame.bytes()[addresses(ours)] == frame.bytes()[addresses(theirs)]
     }
 
-    /// Appends the segment's data if the rules allow; `false`, and nothing done, otherwise.
+    /// Appends the segment's data if the rules allow; `false`, and nothing done, otherwise. A full super-segment has left
+    /// when its last segment joined ([`Held::is_complete`]).
     fn join(&mut self, segment: &Segment, frame: &FrameBuf) -> bool {
         let first = &self.first.flow.headers;
         let (ours, theirs) = (self.frame.bytes(), frame.bytes());
         let fits = segment.data_len <= self.first.data_len
-            && self.count < segment.transport.segments_max()
             && first.payload - first.l3 + self.data_len + segment.data_len <= PACKET_MAX;
         let continues = first.payload == segment.flow.headers.payload
             && ours[..first.l3] == theirs[..first.l3]

@@ -247,6 +247,15 @@ mod tests {
     }
 
     #[test]
+    fn a_filled_frame_has_no_metadata_left_over() {
+        let mut frame = frame(b"old");
+        frame.receive_area()[..VNET_HDR_LEN].fill(0xff);
+        assert!(frame.fill(b"new"));
+        frame.parse_offload().unwrap();
+        assert_eq!(frame.offload, Offload::NONE);
+    }
+
+    #[test]
     fn what_is_prepended_is_advanced_over() {
         let mut frame = frame(b"inner");
         frame.prepend(6).unwrap().copy_from_slice(b"outer ");

@@ -16,9 +16,9 @@ impl Instant {
         Self(nanos)
     }
 
-    /// From whole seconds since the epoch.
+    /// From whole seconds since the epoch; saturates at the end of time.
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs * 1_000_000_000)
+        Self(secs.saturating_mul(1_000_000_000))
     }
 
     /// Nanoseconds since the epoch.

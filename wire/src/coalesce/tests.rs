@@ -137,6 +137,34 @@ fn udp_joins_equal_sizes_and_a_shorter_end() {
 }
 
 #[test]
+fn a_packet_is_no_longer_than_its_length_field_says() {
+    // 5 × 13,096 octets with 52 of headers are 65,532; an octet more each makes 65,537.
+    for (len, expected) in [(13_096, std::vec![65_480]), (13_097, std::vec![52_388, 13_097])] {
+        let jumbo =
+            |index| Sample { data: std::vec![4; len], seq: index * u32::try_from(len).unwrap(), ..tcp(0) };
+        assert_eq!(lens(&coalesced((0..5).map(|index| jumbo(index).finished()))), expected);
+    }
+}
+
+#[test]
+fn packets_with_ip_options_stay_alone_and_in_place() {
+    let with_options = |index| {
+        let mut bytes = tcp(index).finished().bytes().to_vec();
+        bytes.splice(34..34, [1, 1, 1, 1]);
+        bytes[14] = 0x46;
+        bytes[17] += 4;
+        crate::ipv4::fill_checksum(&mut bytes[14..]);
+        let mut frame = FramePool::default().take();
+        assert!(frame.fill(&bytes));
+        frame
+    };
+    assert!(Headers::parse(with_options(0).bytes()).unwrap().has_l3_options());
+    assert_eq!(lens(&coalesced([with_options(0), with_options(1)])), [100, 100]);
+    let out = coalesced([tcp(0).finished(), with_options(1), tcp(2).finished()]);
+    assert_eq!(out[1].bytes(), with_options(1).bytes());
+}
+
+#[test]
 fn tunnels_and_datagrams_without_a_checksum_stay_alone() {
     for number in TUNNEL_L4_PORTS {
         for l4_ports in [[50_000, number], [number, 50_000]] {
@@ -239,6 +267,29 @@ proptest! {
         prop_assert_eq!(out[0].offload, whole.offload);
     }
 
+    #[test]
+    fn arbitrary_bursts_never_panic_and_lose_nothing(
+        samples in proptest::collection::vec((super_segments(), any::<[u8; 6]>(), 14_usize..110, any::<u8>()), 0..12),
+    ) {
+        let burst: Vec<FrameBuf> = samples.iter().map(|(sample, lies, at, octet)| {
+            let mut sample = sample.clone();
+            (sample.l4_ports, sample.seq) = ([1, 2], 0);
+            sample.data.truncate(usize::from(lies[0]));
+            let mut frame = sample.frame();
+            frame.offload.flags = lies[1] & 3;
+            frame.offload.gso_size = u16::from(lies[2]);
+            frame.offload.gso = if lies[3] < 200 { Gso::None } else { frame.offload.gso };
+            if lies[4] < 128 && let Some(hit) = frame.bytes_mut().get_mut(*at) {
+                *hit = *octet;
+            }
+            frame.truncate(frame.len() - usize::from(lies[5] / 64));
+            frame
+        }).collect();
+        let data_len = |frames: &[FrameBuf]| -> usize { lens_of_ip(frames).sum() };
+        let before = data_len(&burst);
+        prop_assert_eq!(data_len(&coalesced(burst)), before);
+    }
+
     /// Bursts of several flows, with damage: coalescing then cutting gives each flow's frames back, in order.
     #[test]
     fn coalescing_then_cutting_loses_and_reorders_nothing(
@@ -280,6 +331,14 @@ proptest! {
             prop_assert_eq!(of_flow(&sent), of_flow(&received));
         }
     }
+}
+
+/// Octets of TCP or UDP data in each frame that has some.
+fn lens_of_ip(frames: &[FrameBuf]) -> impl Iterator<Item = usize> {
+    frames
+        .iter()
+        .filter_map(|frame| Headers::parse(frame.bytes()).ok())
+        .map(|headers| headers.end - headers.payload)
 }
 
 /// The octets less what may differ: the identification of an IPv4 packet with DF, which means nothing, and the

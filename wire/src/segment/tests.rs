@@ -98,6 +98,20 @@ fn an_ordinary_frame_gets_its_checksum() {
 }
 
 #[test]
+fn a_udp_checksum_of_zero_is_written_as_ones() {
+    // Two datagrams, each with a word that makes up for the rest of its sum.
+    let mut sample = Sample { udp: true, data: std::vec![0; 20], gso_size: 10, ..Sample::default() };
+    let checksums = |sample: &Sample| -> Vec<u16> {
+        let segments = finished(&mut sample.frame(), Egress::NONE).unwrap();
+        segments.iter().map(|(bytes, _)| be16(bytes, 40)).collect()
+    };
+    let missing = checksums(&sample);
+    sample.data[0..2].copy_from_slice(&missing[0].to_be_bytes());
+    sample.data[10..12].copy_from_slice(&missing[1].to_be_bytes());
+    assert_eq!(checksums(&sample), [0xffff, 0xffff]);
+}
+
+#[test]
 fn claims_that_the_headers_contradict_are_refused() {
     type Lie = fn(&mut FrameBuf);
     let lies: [(&str, Lie); 9] = [
