@@ -7,15 +7,11 @@
 
 use std::collections::BTreeMap;
 
+pub use config::{NetworkSpec, PortSpec, StationSpec};
 use serde::{Deserialize, Serialize};
 use wire::Mac;
 
 use crate::events::{Event, Subscription};
-
-/// A network as the configuration writes it.
-pub type NetworkSpec = serde_json::Value;
-/// A port as the configuration writes it.
-pub type PortSpec = serde_json::Value;
 
 /// What the control socket may ask of the switch. The supervisor implements it; tests use a fake.
 ///
@@ -249,6 +245,9 @@ pub struct PortInfo {
     pub offloads: Vec<String>,
     /// How many queues the device has, one a worker.
     pub queues: u32,
+    /// Whether the device was there before the switch and stays after it.
+    #[serde(default)]
+    pub adopted: bool,
     /// Frames that came from the station.
     pub rx_frames: u64,
     /// Octets that came from the station.
@@ -369,18 +368,6 @@ mod mac_text {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Some).map_err(|_| D::Error::custom(format_args!("{text:?} is not a MAC address")))
     }
-}
-
-/// A station to bind to a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StationSpec {
-    /// Its network.
-    pub network: String,
-    /// Its address.
-    pub mac: String,
-    /// The port it lives behind, by name.
-    pub port: String,
 }
 
 /// One drop reason and what it has come to.

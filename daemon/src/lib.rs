@@ -9,6 +9,7 @@
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
 //! - [`worker`]: the threads that move frames: read, hand to the node, write.
+//! - [`supervisor`]: what the switch is at the moment, and the only one who changes it.
 //! - [`sys`]: the system calls the standard library lacks. The only module with `unsafe`.
 
 pub mod api;
@@ -16,5 +17,6 @@ pub mod control;
 pub mod events;
 pub mod link;
 pub mod port;
+pub mod supervisor;
 pub mod sys;
 pub mod worker;

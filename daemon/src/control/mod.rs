@@ -60,46 +60,72 @@ impl Default for Limits {
     }
 }
 
-/// Listens on `path` until the handle is stopped or dropped.
+/// Makes `path` ours and listens on it; who connects waits until the claim is served.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if another daemon listens there, [`ErrorKind::Internal`] if the system refuses.
-pub fn serve(path: &Path, operations: Arc<dyn Operations>) -> Result<ServerHandle, ApiError> {
-    serve_with(path, operations, Limits::default())
+pub fn claim(path: &Path) -> Result<Claimed, ApiError> {
+    let (listener, claim) = socket::claim(path)?;
+    Ok(Claimed { listener, claim })
 }
 
-/// [`serve`] with other limits.
+/// A socket that is ours and that nobody answers yet. Dropping it gives it up.
+#[derive(Debug)]
+pub struct Claimed {
+    listener: UnixListener,
+    claim: socket::Claim,
+}
+
+impl Claimed {
+    /// Answers until the handle is stopped or dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the system refuses threads or descriptors.
+    pub fn serve(self, operations: Arc<dyn Operations>) -> Result<ServerHandle, ApiError> {
+        self.serve_with(operations, Limits::default())
+    }
+
+    /// [`Claimed::serve`] with other limits.
+    ///
+    /// # Errors
+    /// As [`Claimed::serve`].
+    pub fn serve_with(self, operations: Arc<dyn Operations>, limits: Limits) -> Result<ServerHandle, ApiError> {
+        let Self { listener, claim } = self;
+        let failed = |error: io::Error| {
+            ApiError::new(ErrorKind::Internal, "cannot start the control server", error.to_string())
+        };
+        listener.set_nonblocking(true).map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(CALLS_MAX)
+            .thread_name("control-call")
+            .build()
+            .map_err(failed)?;
+        let (stop, stopped) = watch::channel(false);
+        let router = routes::router(operations, limits, stopped.clone());
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(accept(listener, router, limits, stopped)) {
+                    tracing::error!("the control socket does not work: {error}");
+                }
+                runtime.shutdown_timeout(DRAIN_MAX);
+            })
+            .map_err(failed)?;
+        Ok(ServerHandle { stop, thread: Some(thread), _claim: claim })
+    }
+}
+
+/// [`claim`] and [`Claimed::serve_with`] in one.
 ///
 /// # Errors
-/// As [`serve`].
+/// As they.
 pub fn serve_with(
     path: &Path,
     operations: Arc<dyn Operations>,
     limits: Limits,
 ) -> Result<ServerHandle, ApiError> {
-    let (listener, claim) = socket::claim(path)?;
-    let failed = |error: io::Error| {
-        ApiError::new(ErrorKind::Internal, "cannot start the control server", error.to_string())
-    };
-    listener.set_nonblocking(true).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(CALLS_MAX)
-        .thread_name("control-call")
-        .build()
-        .map_err(failed)?;
-    let (stop, stopped) = watch::channel(false);
-    let router = routes::router(operations, limits, stopped.clone());
-    let thread = std::thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(move || {
-            if let Err(error) = runtime.block_on(accept(listener, router, limits, stopped)) {
-                tracing::error!("the control socket does not work: {error}");
-            }
-            runtime.shutdown_timeout(DRAIN_MAX);
-        })
-        .map_err(failed)?;
-    Ok(ServerHandle { stop, thread: Some(thread), _claim: claim })
+    claim(path)?.serve_with(operations, limits)
 }
 
 /// The running server. Dropping it stops it: requests under way end, streams end, the socket file goes.

@@ -1,0 +1,121 @@
+//! The supervisor: what the switch is at the moment, and the only one who changes it.
+//!
+//! It holds the checked configuration, the plan compiled from it, and the devices made for it. A change is prepared
+//! whole (the new configuration is checked and compiled, new devices are made) before anything of it is in force; then
+//! every worker gets the new plan in one event, and devices are attached and detached. If preparing fails, what was
+//! prepared is undone and the old state holds. Ports that a change does not concern lose no frame: their devices and
+//! queues are not touched, and a new plan takes effect between two bursts.
+//!
+//! Calls are ordered by one lock. Workers never wait for it: what they have to say comes by channel to [`watch`].
+
+mod change;
+mod device;
+mod operations;
+mod view;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use config::{Compiled, Config, Document, Ids};
+
+use crate::api::ApiError;
+use crate::events::{Event, EventKind, EventLog};
+use crate::worker::{self, Workers};
+use device::Device;
+
+/// How to start a switch.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where its control socket is, for `status`.
+    pub socket: PathBuf,
+    /// Where its configuration came from, for `status`.
+    pub config_file: Option<PathBuf>,
+}
+
+/// A running switch.
+pub struct Supervisor {
+    options: Options,
+    started: Instant,
+    events: EventLog,
+    workers: Workers,
+    state: Mutex<State>,
+}
+
+/// What a change changes.
+struct State {
+    config: Config,
+    ids: Ids,
+    compiled: Compiled,
+    /// By port name.
+    devices: BTreeMap<String, Device>,
+}
+
+impl Supervisor {
+    /// Starts workers, makes the devices of `config` and forwards.
+    ///
+    /// # Errors
+    /// If a device cannot be made. Nothing is left behind then.
+    pub fn start(config: Config, options: Options) -> Result<Arc<Self>, ApiError> {
+        let mut ids = Ids::default();
+        let empty =
+            Config::new(Document { workers: config.workers, spin_us: config.spin_us, ..Document::default() })
+                .expect("a configuration without networks is a good one");
+        let compiled = config::compile(&empty, &mut ids);
+        let workers = Workers::start(worker::Options {
+            workers: compiled.workers,
+            spin: compiled.spin,
+            seed: random_seed(),
+        })
+        .map_err(|error| change::refused("workers", &error))?;
+        let supervisor = Arc::new(Self {
+            options,
+            started: Instant::now(),
+            events: EventLog::default(),
+            workers,
+            state: Mutex::new(State { config: empty, ids, compiled, devices: BTreeMap::new() }),
+        });
+        watch::start(&supervisor).map_err(|error| change::refused("workers", &error))?;
+        supervisor.change(|_| Ok(config))?;
+        supervisor.events.publish(Event::new(EventKind::DaemonReady, "the switch forwards"));
+        Ok(supervisor)
+    }
+
+    /// Lets the workers finish what is waiting and closes every device. Those that were made for the switch vanish.
+    pub fn stop(&self) {
+        self.events.publish(Event::new(EventKind::DaemonStopping, "the switch drains and ends"));
+        self.workers.stop();
+        self.state().devices.clear();
+    }
+
+    /// What happened, and what will.
+    pub fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    /// What the configuration asks for and this version does not do.
+    pub fn not_in_force(&self) -> Vec<String> {
+        self.state().compiled.not_in_force.clone()
+    }
+
+    /// A change that panicked has not touched the state: it is replaced whole, last.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keys the hash tables, so that nobody outside can choose addresses that collide.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's own source of randomness, without another dependency.
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// Starts a named thread.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(body)
+}

@@ -1,0 +1,90 @@
+//! What workers report unasked becomes events with names in them; a port that failed is taken from all workers.
+
+use std::io;
+use std::sync::{Arc, Weak};
+
+use config::Compiled;
+use node::Notice;
+use wire::PortId;
+
+use super::{Supervisor, spawn};
+use crate::events::{Event, EventKind};
+use crate::worker::Report;
+
+/// Starts the thread that listens. It ends with the workers.
+pub(super) fn start(supervisor: &Arc<Supervisor>) -> io::Result<()> {
+    let reports = supervisor.workers.reports.clone();
+    let supervisor = Arc::downgrade(supervisor);
+    spawn("reports", move || {
+        for report in reports {
+            let Some(supervisor) = Weak::upgrade(&supervisor) else { return };
+            supervisor.hear(report);
+        }
+    })?;
+    Ok(())
+}
+
+impl Supervisor {
+    fn hear(&self, report: Report) {
+        match report {
+            Report::Notice(notice) => {
+                let state = self.state();
+                if let Some(event) = describe(&state.compiled, notice) {
+                    self.events.publish(event);
+                }
+            }
+            Report::PortFailed(port, why) => self.give_up(port, why),
+        }
+    }
+
+    /// One worker has given the port up; the others follow, so that its device is closed.
+    fn give_up(&self, port: PortId, why: String) {
+        let mut state = self.state();
+        let Some(name) = state.compiled.port_name(port).map(str::to_owned) else { return };
+        let Some(device) = state.devices.get_mut(&name) else { return };
+        if device.failed.is_some() {
+            return;
+        }
+        self.workers.detach(port);
+        let text = format!("port {name:?} was given up: {why}");
+        device.failed = Some(why);
+        self.events.publish(Event::new(EventKind::PortFailed, text).port(name));
+    }
+}
+
+/// The notice in words; `None` if what it is about has gone since.
+fn describe(names: &Compiled, notice: Notice) -> Option<Event> {
+    Some(match notice {
+        Notice::StationLearned { domain, mac, port } => {
+            let (network, port) = (names.network_name(domain)?, names.port_name(port)?);
+            let text = format!("{mac} in network {network:?} lives behind port {port:?}");
+            Event::new(EventKind::StationLearned, text).network(network).port(port).mac(mac.to_string())
+        }
+        Notice::StationMoved { domain, mac, from, to } => {
+            let (network, port) = (names.network_name(domain)?, names.port_name(to)?);
+            let from = names.port_name(from).unwrap_or("(removed)");
+            let text = format!("{mac} in network {network:?} moved from port {from:?} to {port:?}");
+            Event::new(EventKind::StationMoved, text).network(network).port(port).mac(mac.to_string())
+        }
+        Notice::StationFlapping { domain, mac, port } => {
+            let (network, port) = (names.network_name(domain)?, names.port_name(port)?);
+            let text = format!(
+                "{mac} in network {network:?} keeps moving between ports, last to {port:?}: \
+                 a loop, or two stations with one address"
+            );
+            Event::new(EventKind::StationFlapping, text).network(network).port(port).mac(mac.to_string())
+        }
+        Notice::DomainFull { domain } => {
+            let network = names.network_name(domain)?;
+            let text =
+                format!("network {network:?} has as many stations as it may; frames to new ones are flooded");
+            Event::new(EventKind::NetworkFull, text).network(network)
+        }
+        Notice::PortFull { port } => {
+            let port = names.port_name(port)?;
+            let text =
+                format!("port {port:?} has as many stations as it may; frames to new ones are flooded");
+            Event::new(EventKind::PortFull, text).port(port)
+        }
+    })
+}
