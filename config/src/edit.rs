@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use wire::Mac;
 
 use crate::report::Report;
-use crate::spec::{NetworkSpec, PortSpec, StationSpec};
-use crate::{Config, text};
+use crate::spec::{Document, NetworkSpec, PortSpec, StationSpec};
+use crate::{Config, derive, text};
 
 /// A change of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,8 @@ pub enum EditError {
     Exists(&'static str, String),
     /// There is none of this kind and name.
     Missing(&'static str, String),
+    /// Others need the one of this kind and name.
+    InUse(&'static str, String, Vec<String>),
     /// The configuration that would result does not pass the checks.
     Refused(Report),
 }
@@ -87,6 +89,9 @@ impl fmt::Display for EditError {
                 write!(f, "{kind} {name:?} exists already; replace it, or choose another name")
             }
             Self::Missing(kind, name) => write!(f, "there is no {kind} {name:?}"),
+            Self::InUse(kind, name, users) => {
+                write!(f, "{kind} {name:?} is used by {}; remove or change that first", users.join(", "))
+            }
             Self::Refused(report) => report.fmt(f),
         }
     }
@@ -110,6 +115,7 @@ impl Config {
             Edit::RemoveNetwork { name } => {
                 let found = document.network.remove(name).is_some();
                 expect_found(found, "network", name)?;
+                expect_unused(users_of_network(&document, name), "network", name)?;
             }
             Edit::AddPort { name, spec } => {
                 let taken = document.port.insert(name.clone(), spec.clone()).is_some();
@@ -122,6 +128,7 @@ impl Config {
             Edit::RemovePort { name } => {
                 let found = document.port.remove(name).is_some();
                 expect_found(found, "port", name)?;
+                expect_unused(users_of_port(&document, name), "port", name)?;
             }
             Edit::AddStation(station) => {
                 let taken = remove_station(&mut document.station, &station.network, station.mac);
@@ -154,4 +161,30 @@ fn expect_free(taken: bool, kind: &'static str, name: &impl ToString) -> Result<
 
 fn expect_found(found: bool, kind: &'static str, name: &impl ToString) -> Result<(), EditError> {
     if found { Ok(()) } else { Err(EditError::Missing(kind, name.to_string())) }
+}
+
+fn expect_unused(users: Vec<String>, kind: &'static str, name: &str) -> Result<(), EditError> {
+    if users.is_empty() { Ok(()) } else { Err(EditError::InUse(kind, name.to_owned(), users)) }
+}
+
+/// What names the network.
+fn users_of_network(document: &Document, network: &str) -> Vec<String> {
+    let on = |port: &PortSpec| derive::memberships(port).any(|(_, member)| member == network);
+    let ports = document.port.iter().filter(|(_, port)| on(port)).map(|(name, _)| format!("port {name:?}"));
+    let stations = document.station.iter().filter(|station| station.network == network);
+    let stations = stations.map(|station| format!("station \"{}\"", station.mac));
+    let overlay = document
+        .overlay
+        .iter()
+        .filter(|overlay| overlay.network == network)
+        .map(|_| "the overlay".to_owned());
+    ports.chain(stations).chain(overlay).collect()
+}
+
+/// What names the port.
+fn users_of_port(document: &Document, port: &str) -> Vec<String> {
+    let stations = document.station.iter().filter(|station| station.port == port);
+    let stations = stations.map(|station| format!("station \"{}\"", station.mac));
+    let published = document.publish.iter().filter(|publish| publish.to.port == port);
+    stations.chain(published.map(|publish| format!("what is published at {}", publish.listen))).collect()
 }

@@ -26,10 +26,20 @@ pub(crate) fn explain(message: &str, at: &At) -> String {
     }
     let found = split(message, "invalid type: ", ", expected ")
         .or_else(|| split(message, "invalid value: ", ", expected "));
+    if message.ends_with("found in string") || message.starts_with("number too ") {
+        // What the standard library says of a table's key that is to be a number, as trunk's are.
+        let name = last_key(at).unwrap_or_default();
+        return format!("unknown key {name:?} {}; its keys are numbers from 0 to 65535", place(&parent(at)));
+    }
     match found {
         Some((found, expected)) => format!("{key}{} stands where {} belongs", value(found), wanted(expected)),
         None => format!("{key}{message}"),
     }
+}
+
+/// Whether serde misses a key.
+pub(crate) fn is_missing_key(message: &str) -> bool {
+    message.starts_with("missing field ")
 }
 
 /// `; did you mean "gateway"?`, or nothing if no candidate is near.
@@ -40,7 +50,7 @@ pub(crate) fn hint(name: &str, candidates: &[&str]) -> String {
 /// The candidate with the fewest typing errors, if they are few for its length.
 fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let distance = |candidate: &&'a str| (strsim::damerau_levenshtein(name, candidate), *candidate);
-    let errors_max = (name.chars().count() / 3).max(1);
+    let errors_max = name.chars().count() / 3;
     candidates.iter().map(distance).min().filter(|(errors, _)| *errors <= errors_max).map(|(_, near)| near)
 }
 

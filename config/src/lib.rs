@@ -48,9 +48,7 @@ pub use spec::{
     Backend, Document, Guard, NetworkSpec, OverlaySpec, PeerSpec, PortSpec, Proto, PublishSpec, Registry,
     StationSpec, StormSpec, UplinkKind, UplinkSpec, VxlanSpec,
 };
-pub use validate::{
-    NAME_LEN_MAX, PEERS_MAX, PUBLISH_MAX, SPIN_US_MAX, STATIONS_LIMIT_MAX, STATIONS_MAX, WORKERS_MAX,
-};
+pub use validate::{NAME_LEN_MAX, PEERS_MAX, PUBLISH_MAX, SPIN_US_MAX, STATIONS_LIMIT_MAX, WORKERS_MAX};
 
 use report::Finding;
 

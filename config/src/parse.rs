@@ -40,6 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, Vec<(Range<usize>, Finding
     }
     let mut faults = Vec::new();
     let mut tree = root;
+    let mut damaged: Vec<Range<usize>> = Vec::new();
     let document = loop {
         let error = match Document::deserialize(toml::Deserializer::from(tree.clone())) {
             Ok(document) => break document,
@@ -47,8 +48,12 @@ pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, Vec<(Range<usize>, Finding
         };
         let span = error.span().unwrap_or(0..0);
         let at = innermost(tree.get_ref(), &At::default(), &span).map_or_else(At::default, |(at, _)| at);
-        let message = explain::explain(error.message(), &at);
-        faults.push((span, Finding { at: at.clone(), message }));
+        // A key that is missing because it was faulty, or was meant by an unknown one, is no second fault.
+        if !(explain::is_missing_key(error.message()) && damaged.contains(&span)) {
+            let message = explain::explain(error.message(), &at);
+            faults.push((span, Finding { at: at.clone(), message }));
+        }
+        damaged.extend(parent_span(tree.get_ref(), &at.0));
         if !remove(tree.get_mut(), &at.0) || faults.len() >= FAULTS_MAX {
             break Document::default();
         }
@@ -136,6 +141,29 @@ fn innermost_value(value: &Spanned<DeValue<'_>>, at: &At, span: &Range<usize>) -
     };
     let contains = own.start <= span.start && span.end <= own.end;
     inner.or_else(|| contains.then(|| (at.clone(), own.len())))
+}
+
+/// The span of the table or list that has the entry.
+fn parent_span(table: &DeTable<'_>, at: &[Step]) -> Option<Range<usize>> {
+    let [Step::Key(key), steps @ .., _] = at else { return None };
+    let mut value = table.get(key.as_str())?;
+    for step in steps {
+        value = match (step, value.get_ref()) {
+            (Step::Key(key), DeValue::Table(table)) => table.get(key.as_str())?,
+            (Step::Index(index), DeValue::Array(list)) => list.get(*index)?,
+            (
+                Step::Key(_) | Step::Index(_),
+                DeValue::Table(_)
+                | DeValue::Array(_)
+                | DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_),
+            ) => return None,
+        };
+    }
+    Some(value.span())
 }
 
 /// Takes the entry out; whether there was one.

@@ -25,8 +25,6 @@ pub const SPIN_US_MAX: u16 = 200;
 pub const NAME_LEN_MAX: usize = 63;
 /// What `stations_max` may be at most. More are refused.
 pub const STATIONS_LIMIT_MAX: u32 = 1 << 20;
-/// Entries of `[[station]]`. Further ones are refused.
-pub const STATIONS_MAX: usize = 65_536;
 /// Entries of `[[publish]]`. Further ones are refused.
 pub const PUBLISH_MAX: usize = 4_096;
 /// Other ends of one tunnel, and other hosts of an overlay. Further ones are refused.
@@ -77,7 +75,7 @@ fn process(document: &Document, findings: &mut Findings) {
     let ports = document.port.len() + derive::tunnels(document).count();
     findings.too_many(&At::top("port"), "ports (tunnels among them)", ports, vswitch::plan::PORTS_MAX);
     findings.too_many(&At::top("network"), "networks", document.network.len(), vswitch::plan::DOMAINS_MAX);
-    findings.too_many(&At::top("station"), "stations", document.station.len(), STATIONS_MAX);
+    findings.too_many(&At::top("station"), "stations", document.station.len(), vswitch::plan::STATICS_MAX);
     findings.too_many(&At::top("publish"), "published entries", document.publish.len(), PUBLISH_MAX);
 }
 

@@ -80,6 +80,9 @@ fn gateways(name: &str, network: &NetworkSpec, at: &At, findings: &mut Findings)
                     format!("gateway {gateway} is outside {subnet}, the subnet of network {name:?}"),
                 );
             }
+            Some(_) if no_host(*gateway) => {
+                findings.add(&at, format!("{gateway} is no address that a router can have"));
+            }
             Some(subnet) => findings.add_if(&at, reserved(*subnet, *gateway)),
         }
     }
@@ -92,7 +95,7 @@ pub(super) fn reserved(subnet: Cidr, address: IpAddr) -> Option<String> {
     }
     let what = match address {
         IpAddr::V4(v4) if subnet.broadcast() == Some(v4) => "broadcast address",
-        IpAddr::V4(_) => "own address",
+        IpAddr::V4(_) => "network address",
         IpAddr::V6(_) => "anycast address",
     };
     Some(format!("{address} is the {what} of {}; no host may have it", subnet.network()))
@@ -133,9 +136,8 @@ fn limits(network: &NetworkSpec, at: &At, findings: &mut Findings) {
 fn overlaps(document: &Document, findings: &mut Findings) {
     let mut subnets: Vec<(Cidr, &str, usize)> = Vec::new();
     for (name, network) in &document.network {
-        subnets.extend(
-            network.subnet.iter().enumerate().map(|(index, subnet)| (subnet.network(), name.as_str(), index)),
-        );
+        let stated = network.subnet.iter().enumerate().filter(|(_, subnet)| subnet.prefix_len() > 0);
+        subnets.extend(stated.map(|(index, subnet)| (subnet.network(), name.as_str(), index)));
     }
     subnets.sort();
     let mut outer: Option<(Cidr, &str, usize)> = None;

@@ -71,6 +71,7 @@ fn vlans(port: &PortSpec, at: &At, findings: &mut Findings) {
 fn device(name: &str, port: &PortSpec, at: &At, findings: &mut Findings) {
     match &port.ifname {
         Some(ifname) => findings.add_if(&at.key("ifname"), ifname_fault(ifname)),
+        None if name_fault(name).is_some() => {} // One name, one fault.
         None => {
             let fault = ifname_fault(name).map(|fault| format!("{fault}; give another by ifname = \"…\""));
             findings.add_if(at, fault);

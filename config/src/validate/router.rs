@@ -57,6 +57,7 @@ fn uplink_kind(uplink: &UplinkSpec, at: &At, findings: &mut Findings) {
         findings.add_if(&at.key("mac"), mac_fault(mac));
     }
     let near = |address: IpAddr| uplink.address.iter().find(|cidr| cidr.contains(address));
+    let own = |address: IpAddr| uplink.address.iter().any(|cidr| cidr.address() == address);
     for (index, gateway) in uplink.gateway.iter().enumerate() {
         let at = at.key("gateway").index(index);
         match near(*gateway) {
@@ -64,7 +65,7 @@ fn uplink_kind(uplink: &UplinkSpec, at: &At, findings: &mut Findings) {
                 &at,
                 format!("gateway {gateway} is not in the network of one of the uplink's addresses"),
             ),
-            Some(cidr) if cidr.address() == *gateway => {
+            Some(_) if own(*gateway) => {
                 findings
                     .add(&at, format!("gateway {gateway} is the uplink's own address; name the next router"));
             }
@@ -83,10 +84,10 @@ fn uplink_kind(uplink: &UplinkSpec, at: &At, findings: &mut Findings) {
             None => {
                 findings.add(&at, format!("{cidr} is not in the network of one of the uplink's addresses"));
             }
-            Some(own) if own.address() == cidr.address() => {
+            Some(_) if own(cidr.address()) => {
                 findings.add(&at, format!("{} is the router's own; the host needs another", cidr.address()));
             }
-            Some(own) => findings.add_if(&at, reserved(*own, cidr.address())),
+            Some(near) => findings.add_if(&at, reserved(*near, cidr.address())),
         }
     }
     match uplink.kind {

@@ -1,0 +1,244 @@
+//! Changes of a running configuration: what they are refused for, which ids stay, and what they come to.
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use config::{
+    Addresses, Change, Changes, Compiled, Config, Document, Edit, EditError, Ids, NetworkSpec, PortSpec,
+    StationSpec, check, compile, diff,
+};
+use wire::{Mac, PortId};
+
+const START: &str = r#"
+[network.a]
+subnet = ["172.16.0.0/16"]
+gateway = ["172.16.0.1"]
+[network.b]
+[port.c1]
+network = "a"
+netns = "ns1"
+address = ["172.16.0.2/16"]
+[port.c2]
+network = "b"
+"#;
+
+fn start() -> Config {
+    check("start.toml", START).expect("it makes sense")
+}
+
+fn apply(config: &Config, edit: &Edit) -> Config {
+    config.apply(edit).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn in_network(network: &str) -> PortSpec {
+    PortSpec { network: Some(network.to_owned()), ..PortSpec::default() }
+}
+
+fn station(port: &str) -> StationSpec {
+    StationSpec { network: "a".to_owned(), mac: Mac([2, 0, 0, 0, 0, 9]), port: port.to_owned() }
+}
+
+fn name(name: &str) -> String {
+    name.to_owned()
+}
+
+#[test]
+fn objects_come_change_and_go() {
+    let lan = NetworkSpec { mtu: 9000, ..NetworkSpec::default() };
+    let added = apply(&start(), &Edit::AddNetwork { name: name("lan"), spec: lan.clone() });
+    let added = apply(&added, &Edit::AddPort { name: name("c3"), spec: in_network("lan") });
+    let added = apply(&added, &Edit::AddStation(station("c1")));
+    assert_eq!(added.network["lan"], lan);
+    assert_eq!(added.port["c3"], in_network("lan"));
+    assert_eq!(added.station, [station("c1")]);
+
+    let moved = apply(&added, &Edit::ReplacePort { name: name("c3"), spec: in_network("a") });
+    let moved = apply(&moved, &Edit::ReplaceStation(station("c3")));
+    let moved = apply(&moved, &Edit::ReplaceNetwork { name: name("lan"), spec: NetworkSpec::default() });
+    assert_eq!(moved.network["lan"].mtu, 1500);
+    assert_eq!(moved.station, [station("c3")]);
+
+    let gone = apply(&moved, &Edit::RemoveStation { network: name("a"), mac: station("c3").mac });
+    let gone = apply(&gone, &Edit::RemovePort { name: name("c3") });
+    let gone = apply(&gone, &Edit::RemoveNetwork { name: name("lan") });
+    assert_eq!(gone, start());
+}
+
+#[test]
+fn edits_are_refused_with_the_object_s_name() {
+    let config = apply(&start(), &Edit::AddStation(station("c1")));
+    let c1 = || name("c1");
+    for (edit, expected) in [
+        (
+            Edit::AddPort { name: c1(), spec: in_network("a") },
+            "port \"c1\" exists already; replace it, or choose another name",
+        ),
+        (Edit::ReplacePort { name: name("c9"), spec: in_network("a") }, "there is no port \"c9\""),
+        (Edit::RemovePort { name: name("c9") }, "there is no port \"c9\""),
+        (Edit::RemoveNetwork { name: name("c") }, "there is no network \"c\""),
+        (
+            Edit::AddStation(station("c2")),
+            "station \"02:00:00:00:00:09\" exists already; replace it, or choose another name",
+        ),
+        (
+            Edit::RemoveStation { network: name("b"), mac: station("c1").mac },
+            "there is no station \"02:00:00:00:00:09\"",
+        ),
+        (
+            Edit::ReplaceStation(station("c2")),
+            "station[0].port: port \"c2\" is not on network \"a\"; name one that is",
+        ),
+        (
+            Edit::RemoveNetwork { name: name("b") },
+            "network \"b\" is used by port \"c2\"; remove or change that first",
+        ),
+        (
+            Edit::RemovePort { name: c1() },
+            "port \"c1\" is used by station \"02:00:00:00:00:09\"; remove or change that first",
+        ),
+        (
+            Edit::AddPort {
+                name: name("c3"),
+                spec: PortSpec {
+                    address: Addresses::Given(vec!["10.0.0.1/8".parse().unwrap()]),
+                    ..in_network("a")
+                },
+            },
+            "port.c3.address[0]: 10.0.0.1/8 is outside 172.16.0.0/16, the subnet of network \"a\"",
+        ),
+    ] {
+        assert_eq!(config.apply(&edit).unwrap_err().to_string(), expected);
+    }
+    assert!(matches!(
+        config.apply(&Edit::RemovePort { name: name("c9") }),
+        Err(EditError::Missing("port", _))
+    ));
+}
+
+#[test]
+fn edits_are_json_too() {
+    let json = r#"{"add-port":{"name":"c3","spec":{"network":"a","address":"auto","guard":"all"}}}"#;
+    let edit: Edit = serde_json::from_str(json).unwrap();
+    let config = apply(&start(), &edit);
+    assert_eq!(config.port["c3"].address, Addresses::Given(vec!["172.16.0.3/16".parse().unwrap()]));
+    let json = r#"{"remove-station":{"network":"a","mac":"02:00:00:00:00:09"}}"#;
+    assert_eq!(serde_json::to_string(&serde_json::from_str::<Edit>(json).unwrap()).unwrap(), json);
+}
+
+#[test]
+fn automatic_addresses_are_the_lowest_in_the_order_of_the_file_and_stay() {
+    let auto = "network = \"a\"\naddress = \"auto\"\n";
+    let text = format!("{START}[port.z]\n{auto}[port.d]\n{auto}");
+    let config = check("x.toml", &text).unwrap();
+    let address = |config: &Config, port: &str| config.port[port].address.given()[0].to_string();
+    assert_eq!(address(&config, "z"), "172.16.0.3/16");
+    assert_eq!(address(&config, "d"), "172.16.0.4/16");
+
+    let spec = PortSpec { address: Addresses::Auto, ..in_network("a") };
+    let config = apply(&config, &Edit::RemovePort { name: name("z") });
+    let config = apply(&config, &Edit::AddPort { name: name("b"), spec: spec.clone() });
+    let config = apply(&config, &Edit::AddPort { name: name("e"), spec });
+    assert_eq!(address(&config, "b"), "172.16.0.3/16", "what z had");
+    assert_eq!(address(&config, "d"), "172.16.0.4/16", "it stays");
+    assert_eq!(address(&config, "e"), "172.16.0.5/16");
+}
+
+/// What `edits` come to together, and the configuration compiled after them.
+fn changes(edits: &[Edit]) -> (Changes, Compiled) {
+    let mut ids = Ids::default();
+    let before = compile(&start(), &mut ids);
+    let config = edits.iter().fold(start(), |config, edit| apply(&config, edit));
+    let after = compile(&config, &mut ids);
+    assert_eq!(after.plan.check(), Ok(()));
+    (diff(&before, &after), after)
+}
+
+fn only(list: &[(&str, Change)]) -> BTreeMap<String, Change> {
+    list.iter().map(|(name, change)| ((*name).to_owned(), *change)).collect()
+}
+
+#[test]
+fn ports_keep_their_ids_and_an_id_that_is_given_up_is_not_reused_at_once() {
+    let (changes, after) = changes(&[
+        Edit::RemovePort { name: name("c1") },
+        Edit::AddPort { name: name("a-first"), spec: in_network("a") },
+    ]);
+    assert_eq!(changes.ports, only(&[("a-first", Change::Added), ("c1", Change::Removed)]));
+    assert_eq!(after.ports["a-first"].id, PortId(2), "c1 had 0");
+    assert_eq!(after.ports["c2"].id, PortId(1));
+}
+
+#[test]
+fn a_reused_id_has_another_serial() {
+    let (mut ids, start) = (Ids::default(), start());
+    compile(&start, &mut ids);
+    let without = apply(&start, &Edit::RemovePort { name: name("c1") });
+    compile(&without, &mut ids);
+    let with = apply(&without, &Edit::AddPort { name: name("x"), spec: in_network("a") });
+    let compiled = compile(&with, &mut ids);
+    let x = &compiled.ports["x"];
+    assert_eq!((x.id, x.serial), (PortId(0), 1));
+    assert_eq!(compiled.plan.switch.ports[0].serial, 1);
+}
+
+#[test]
+fn what_the_node_obeys_changes_without_the_device() {
+    let c1 = start().port["c1"].clone();
+    let guarded = PortSpec { guard: config::Guard::ALL.into(), ..c1 };
+    let (changes, _) = changes(&[Edit::ReplacePort { name: name("c1"), spec: guarded }]);
+    assert_eq!(changes, Changes { ports: only(&[("c1", Change::Plan)]), ..Changes::default() });
+}
+
+#[test]
+fn a_device_changes_with_its_own_keys_and_its_network_s() {
+    let c1 = start().port["c1"].clone();
+    let renamed = PortSpec { ifname: Some(name("eth0")), ..c1 };
+    let (changed, _) = changes(&[Edit::ReplacePort { name: name("c1"), spec: renamed }]);
+    assert_eq!(changed.ports, only(&[("c1", Change::Device)]));
+
+    let a = start().network["a"].clone();
+    let gateway = NetworkSpec { gateway: vec!["172.16.0.9".parse().unwrap()], ..a };
+    let (changed, _) = changes(&[Edit::ReplaceNetwork { name: name("a"), spec: gateway }]);
+    assert_eq!(changed.ports, only(&[("c1", Change::Device)]), "its default route");
+    assert_eq!(changed.networks, only(&[("a", Change::Plan)]));
+}
+
+#[test]
+fn a_default_that_is_spelt_out_is_no_change() {
+    let c1 = start().port["c1"].clone();
+    let spelt_out = PortSpec { mtu: Some(1500), isolated: Some(false), ifname: Some(name("c1")), ..c1 };
+    let (changes, _) = changes(&[Edit::ReplacePort { name: name("c1"), spec: spelt_out }]);
+    assert!(changes.is_empty(), "{changes:?}");
+}
+
+#[test]
+fn stations_and_the_process_are_told_apart() {
+    let (changes, _) = changes(&[Edit::AddStation(station("c1"))]);
+    assert_eq!(changes, Changes { stations: true, ..Changes::default() });
+    let mut ids = Ids::default();
+    let before = compile(&start(), &mut ids);
+    let after =
+        compile(&Config::new(Document { workers: 2, ..Document::clone(&start()) }).unwrap(), &mut ids);
+    assert_eq!(diff(&before, &after), Changes { process: true, ..Changes::default() });
+}
+
+#[test]
+fn as_many_ports_as_are_allowed_compile_and_no_more() {
+    let ports = |count: usize| {
+        let mut text = "[network.a]\n".to_owned();
+        for index in 0..count {
+            writeln!(text, "[port.p{index}]\nnetwork = \"a\"").unwrap();
+        }
+        check("x.toml", &text)
+    };
+    let ports_max = vswitch::plan::PORTS_MAX;
+    let full = ports(ports_max).unwrap();
+    let mut ids = Ids::default();
+    assert_eq!(compile(&full, &mut ids).plan.check(), Ok(()));
+    let without = apply(&full, &Edit::RemovePort { name: name("p7") });
+    let replaced = apply(&without, &Edit::AddPort { name: name("x"), spec: in_network("a") });
+    let compiled = compile(&replaced, &mut ids);
+    assert_eq!(compiled.plan.check(), Ok(()));
+    assert_eq!(compiled.ports["x"].serial, 1, "there is no id but the one that p7 gives up");
+    let report = ports(ports_max + 1).unwrap_err().to_string();
+    assert_eq!(report, "x.toml:2:2: 4097 ports (tunnels among them) are more than the 4096 that are allowed");
+}
