@@ -172,6 +172,10 @@ fn refusal(edit: &Edit, error: &EditError) -> ApiError {
             ApiError::new(ErrorKind::NotFound, what, "there is none")
                 .next(format!("see `tapestry {listing} ls`"))
         }
+        EditError::InUse(_, _, users) => {
+            ApiError::new(ErrorKind::Conflict, what, format!("it is used by {}", users.join(", ")))
+                .next("remove or change what uses it first")
+        }
         EditError::Refused(report) => invalid(what, report),
     }
 }
