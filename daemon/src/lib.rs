@@ -4,19 +4,28 @@
 //! [`node`] and writes what comes back. It holds no protocol logic. From the outside in:
 //!
 //! - [`api`]: what the control socket speaks, shared by the daemon and the command line.
+//! - [`cli`]: the command line, which asks the daemon over its socket.
 //! - [`control`]: the control socket, HTTP over a UNIX socket.
+//! - [`demo`], [`replay`], [`run`]: the modes that are a process of their own.
 //! - [`events`]: what a person may want to know, as it happens.
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
+//! - [`log`], [`notify`]: what is told to people who read logs, and to the service manager.
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
 //! - [`worker`]: the threads that move frames: read, hand to the node, write.
 //! - [`supervisor`]: what the switch is at the moment, and the only one who changes it.
 //! - [`sys`]: the system calls the standard library lacks. The only module with `unsafe`.
 
 pub mod api;
+pub mod cli;
 pub mod control;
+pub mod demo;
 pub mod events;
 pub mod link;
+pub mod log;
+pub mod notify;
 pub mod port;
+pub mod replay;
+pub mod run;
 pub mod supervisor;
 pub mod sys;
 pub mod worker;

@@ -1,3 +1,25 @@
-//! The `tapestry` binary; everything is in the library beside it.
+//! The `tapestry` binary: what was typed, and the mode it names. Everything is in the library beside it.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tapestry::cli::{self, Cli, Command};
+use tapestry::{demo, replay, run};
+
+fn main() -> ExitCode {
+    let Cli { command, common } = Cli::parse();
+    match command {
+        Command::Run(args) => run::run(args.config.as_deref(), &common.socket),
+        Command::Check(args) => cli::finish(cli::check(&args, &common)),
+        Command::Demo => demo::run(),
+        Command::Status => cli::finish(cli::ask_status(&common)),
+        Command::Network(command) => cli::finish(cli::ask_network(command, &common)),
+        Command::Port(command) => cli::finish(cli::ask_port(command, &common)),
+        Command::Fdb(command) => cli::finish(cli::ask_fdb(command, &common)),
+        Command::Drops(args) => cli::finish(cli::ask_drops(&args, &common)),
+        Command::Events(args) => cli::finish(cli::ask_events(&args, &common)),
+        Command::Apply(args) => cli::finish(cli::ask_apply(&args, &common)),
+        Command::Config => cli::finish(cli::ask_config(&common)),
+        Command::Replay(args) => replay::run(&args),
+    }
+}

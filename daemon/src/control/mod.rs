@@ -14,6 +14,8 @@
 mod routes;
 mod socket;
 
+pub(crate) use routes::ErrorBody;
+
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -89,7 +91,11 @@ impl Claimed {
     ///
     /// # Errors
     /// As [`Claimed::serve`].
-    pub fn serve_with(self, operations: Arc<dyn Operations>, limits: Limits) -> Result<ServerHandle, ApiError> {
+    pub fn serve_with(
+        self,
+        operations: Arc<dyn Operations>,
+        limits: Limits,
+    ) -> Result<ServerHandle, ApiError> {
         let Self { listener, claim } = self;
         let failed = |error: io::Error| {
             ApiError::new(ErrorKind::Internal, "cannot start the control server", error.to_string())

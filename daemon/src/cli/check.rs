@@ -1,0 +1,51 @@
+//! `tapestry check`: whether a configuration file is right, without a daemon.
+
+use std::fs;
+
+use serde::Serialize;
+
+use super::{Common, Failure, FileArgs, ask};
+
+/// What is said about a file that is right.
+#[derive(Serialize)]
+struct Verdict {
+    file: String,
+    networks: usize,
+    ports: usize,
+    /// What the file asks for and this version does not do.
+    not_in_force: Vec<String>,
+}
+
+/// Reads the file and says either what is wrong with it, line by line, or what it amounts to.
+pub fn check(args: &FileArgs, common: &Common) -> Result<(), Failure> {
+    let file = args.file.display().to_string();
+    let text = fs::read_to_string(&args.file).map_err(|error| Failure::invalid(&file, error.to_string()))?;
+    let config = config::check(&file, &text).map_err(|report| fail(&report, common))?;
+    let verdict = Verdict {
+        networks: config.network.len(),
+        ports: config.port.len(),
+        not_in_force: config::compile(&config, &mut config::Ids::default()).not_in_force,
+        file,
+    };
+    ask::answer(common, &verdict, show)
+}
+
+/// Says what is wrong: on stderr for people, with `--json` as JSON on stdout.
+pub(super) fn fail(report: &config::Report, common: &Common) -> Failure {
+    if common.json {
+        if let Err(failure) = ask::answer(common, report, ToString::to_string) {
+            return failure;
+        }
+    } else {
+        eprintln!("{report}");
+    }
+    Failure::Said(2)
+}
+
+fn show(verdict: &Verdict) -> String {
+    let mut text = format!("{}: ok, {} networks, {} ports\n", verdict.file, verdict.networks, verdict.ports);
+    for sentence in &verdict.not_in_force {
+        text += &format!("warning: {sentence}\n");
+    }
+    text
+}

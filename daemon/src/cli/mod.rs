@@ -1,0 +1,265 @@
+//! The command line: what can be typed, and what comes of it.
+//!
+//! [`Cli`] is the grammar. Modes that need no daemon (`check`, `drops explain`) work here; all others that are not a
+//! process of their own ask the daemon over its socket ([`client`]) and show the answer ([`show`]). Output goes to
+//! stdout, as tables or with `--json` as one value (JSON lines for events); errors go to stderr and say what, why and
+//! what to do next ([`failure`]). Exit codes: 0 done, 1 failed or differs, 2 usage or bad input, 3 not found, 4 daemon
+//! unreachable, 10 a negative verdict.
+
+mod ask;
+mod check;
+mod client;
+mod failure;
+mod options;
+mod show;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use wire::Mac;
+
+pub use ask::{ask_apply, ask_config, ask_drops, ask_events, ask_fdb, ask_network, ask_port, ask_status};
+pub use check::check;
+pub use failure::{Failure, finish};
+
+use options::{NetworkOptions, PortOptions};
+
+/// A userspace virtual switch over TAP devices.
+#[derive(Debug, Parser)]
+#[command(name = "tapestry", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every mode understands.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of every mode.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Where the daemon listens
+    #[arg(long, global = true, value_name = "PATH", env = "TAPESTRY_SOCKET", default_value = crate::control::SOCKET_DEFAULT)]
+    pub socket: PathBuf,
+    /// Print JSON: one array for lists, one object a line for events
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The modes.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the switch in the foreground until SIGTERM
+    Run(RunArgs),
+    /// Validate a configuration file: exit 0 or 2
+    Check(FileArgs),
+    /// Build two networks in throw-away namespaces and send real traffic through the switch (as root)
+    Demo,
+    /// The switch on one screen
+    Status,
+    /// Networks: broadcast domains
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Ports: TAP devices, each in a namespace or in the daemon's own
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// The forwarding database: which station lives behind which port
+    #[command(subcommand)]
+    Fdb(FdbCommand),
+    /// Why frames were dropped, how often and where
+    Drops(DropsArgs),
+    /// What has happened, and with --follow what happens
+    Events(EventsArgs),
+    /// Make the running switch equal to a configuration file, or change nothing
+    Apply(FileArgs),
+    /// Print the running configuration as TOML
+    Config,
+    /// Send captures through a switch under a virtual clock: same input, same output
+    Replay(ReplayArgs),
+}
+
+/// `tapestry run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration file; without one the switch starts empty
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// A mode that reads one file.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Configuration file
+    pub file: PathBuf,
+}
+
+/// `tapestry network …`
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// List networks
+    Ls,
+    /// Add a network
+    Create {
+        /// Its name
+        name: String,
+        /// Its keys.
+        #[command(flatten)]
+        options: Box<NetworkOptions>,
+    },
+    /// Change what is named of a network and keep the rest
+    Set {
+        /// Its name
+        name: String,
+        /// Its keys.
+        #[command(flatten)]
+        options: Box<NetworkOptions>,
+    },
+    /// Remove networks
+    Rm(RemoveArgs),
+    /// Everything about one network, as JSON
+    Inspect {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `tapestry port …`
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// List ports
+    Ls,
+    /// Add a port and its device
+    Add {
+        /// Its name
+        name: String,
+        /// Its keys.
+        #[command(flatten)]
+        options: Box<PortOptions>,
+    },
+    /// Change what is named of a port and keep the rest
+    Set {
+        /// Its name
+        name: String,
+        /// Its keys.
+        #[command(flatten)]
+        options: Box<PortOptions>,
+    },
+    /// Remove ports and their devices
+    Rm(RemoveArgs),
+    /// Everything about one port, as JSON
+    Inspect {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `tapestry network rm`, `tapestry port rm`
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Their names
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Do not mind one that does not exist
+    #[arg(long)]
+    pub if_exists: bool,
+}
+
+/// `tapestry fdb …`
+#[derive(Debug, Subcommand)]
+pub enum FdbCommand {
+    /// List stations
+    Ls(FilterArgs),
+    /// Bind a station to a port: it neither ages nor moves
+    Add {
+        /// Its address
+        mac: Mac,
+        /// Its network
+        #[arg(long)]
+        network: String,
+        /// The port it lives behind
+        #[arg(long)]
+        port: String,
+    },
+    /// Forget one station, static or learned
+    Del {
+        /// Its address
+        mac: Mac,
+        /// Its network
+        #[arg(long)]
+        network: String,
+    },
+    /// Forget learned stations; static ones stay
+    Flush(FilterArgs),
+}
+
+/// Which stations: those that match every given criterion.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Only stations of this network
+    #[arg(long)]
+    pub network: Option<String>,
+    /// Only stations behind this port
+    #[arg(long)]
+    pub port: Option<String>,
+    /// Only the station with this address
+    #[arg(long)]
+    pub mac: Option<Mac>,
+}
+
+/// `tapestry drops`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DropsArgs {
+    /// What to do beside listing
+    #[command(subcommand)]
+    pub command: Option<DropsCommand>,
+    /// Only drops of frames that came in through this port
+    #[arg(long)]
+    pub port: Option<String>,
+}
+
+/// `tapestry drops …`
+#[derive(Debug, Subcommand)]
+pub enum DropsCommand {
+    /// What a reason means, what causes it and what to do; needs no daemon
+    Explain {
+        /// Its id, as in `admit.runt`; without it every reason is explained
+        reason: Option<String>,
+    },
+}
+
+/// `tapestry events`
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what happens from now on, until interrupted
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only these kinds, as in `port.failed,fdb.flap`
+    #[arg(long = "type", value_name = "KIND", value_delimiter = ',', value_parser = options::event_kind)]
+    pub kinds: Vec<crate::events::EventKind>,
+}
+
+/// `tapestry replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// A capture (pcap or pcapng) that enters a port; may be given several times
+    #[arg(long = "in", value_name = "PORT=CAPTURE", required = true, value_parser = options::port_and_file)]
+    pub inputs: Vec<(String, PathBuf)>,
+    /// Where the captures of what leaves each port and the counters go
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What must come out; exit 1 with the first difference otherwise
+    #[arg(long, value_name = "DIR")]
+    pub expect: Option<PathBuf>,
+    /// Seed of the node's chance
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Frames handled before the outbox is drained; never changes the result
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+}

@@ -1,0 +1,213 @@
+//! The binary itself: what it prints, and its exit codes.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tapestry::events::{Event, EventKind};
+
+use crate::fake::{World, station};
+
+const NETWORK: &str = "[network.a]\nsubnet = [\"172.16.0.0/16\"]\n";
+
+fn tapestry(socket: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
+    command.args(line.split_whitespace()).env("TAPESTRY_SOCKET", socket).stdin(Stdio::null());
+    command
+}
+
+fn run(socket: &Path, line: &str) -> Output {
+    tapestry(socket, line).output().unwrap()
+}
+
+/// Standard output of a line that succeeds.
+#[track_caller]
+fn done(world: &World, line: &str) -> String {
+    let output = run(&world.socket, line);
+    assert!(output.status.success(), "{line}: {output:?}");
+    assert!(output.stderr.is_empty(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Standard error of a line that ends with `code`.
+#[track_caller]
+fn fails(socket: &Path, line: &str, code: i32) -> String {
+    let output = run(socket, line);
+    assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn without_a_daemon_the_exit_code_is_4() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("nobody.sock");
+    for line in ["status", "network ls", "port rm x", "fdb flush", "drops", "events", "config"] {
+        let said = fails(&socket, line, 4);
+        assert!(said.starts_with("error: the daemon at ") && said.contains("\n  next: "), "{said}");
+    }
+}
+
+#[test]
+fn usage_errors_are_2() {
+    let directory = tempfile::tempdir().unwrap();
+    for line in
+        ["", "frobnicate", "network", "port add", "port add p --mtu many", "fdb add zz --network a --port p"]
+    {
+        fails(&directory.path().join("s"), line, 2);
+    }
+}
+
+#[test]
+fn status_says_what_matters() {
+    let world = World::new();
+    let text = done(&world, "status");
+    for part in [
+        "pid 7",
+        "3 (2 up, 1 failed)",
+        "1,234,567 received",
+        "3.0",
+        "warning: it pretends\n  next: use a real",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert_eq!(json(&done(&world, "--json status"))["pid"], 7);
+    assert!(!text.contains('\x1b'), "no colours into a pipe");
+}
+
+#[test]
+fn networks_come_and_go() {
+    let world = World::new();
+    assert_eq!(json(&done(&world, "network ls --json")), serde_json::json!([]));
+    assert_eq!(done(&world, "network create a --subnet 172.16.0.0/16 --no-icc"), "");
+    let said = fails(&world.socket, "network create a", 2);
+    assert_eq!(said, "error: network \"a\": the name is taken\n  next: choose another\n");
+    done(&world, "network set a --mtu 9000");
+    let spec = &json(&done(&world, "network inspect a"))["spec"];
+    assert_eq!((&spec["mtu"], &spec["icc"]), (&Value::from(9000), &Value::from(false)), "{spec}");
+    assert!(done(&world, "network ls").contains("172.16.0.0/16"));
+    done(&world, "network rm a");
+    fails(&world.socket, "network rm a", 3);
+    fails(&world.socket, "network set a --mtu 9000", 3);
+    done(&world, "network rm a --if-exists");
+}
+
+#[test]
+fn ports_come_and_go() {
+    let world = World::new();
+    done(&world, "port add p --network a --netns ns1 --address 172.16.0.2/16 --trunk 10=b --guard all");
+    done(&world, "port set p --ifname eth7");
+    let spec = &json(&done(&world, "port inspect p"))["spec"];
+    assert_eq!((&spec["netns"], &spec["ifname"]), (&Value::from("ns1"), &Value::from("eth7")), "{spec}");
+    let text = done(&world, "port ls");
+    for part in ["failed", "10=a", "2.00 KiB", "port p: it pretends"] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert_eq!(json(&done(&world, "port ls --json"))[0]["name"], "p");
+    done(&world, "port rm p");
+    fails(&world.socket, "port inspect p", 3);
+}
+
+#[test]
+fn stations_are_listed_bound_and_forgotten() {
+    let world = World::new();
+    done(&world, "fdb add 02:00:00:00:00:01 --network a --port c1");
+    world.switch.stations.lock().unwrap().push(station("02:00:00:00:00:02", "c2"));
+    let list = json(&done(&world, "fdb ls --json"));
+    assert_eq!((&list[0]["mac"], &list[0]["port"]), (&"02:00:00:00:00:01".into(), &"c1".into()));
+    assert!(done(&world, "fdb ls --port c2").contains("02:00:00:00:00:02  c2    learned   1s"));
+    done(&world, "fdb flush");
+    assert_eq!(json(&done(&world, "fdb ls --json")).as_array().unwrap().len(), 1);
+    done(&world, "fdb del 02:00:00:00:00:01 --network a");
+    fails(&world.socket, "fdb del 02:00:00:00:00:01 --network a", 3);
+}
+
+#[test]
+fn drops_are_listed_and_explained() {
+    let world = World::new();
+    let list = json(&done(&world, "drops --json"));
+    assert_eq!((&list[0]["reason"], &list[0]["count"]), (&"admit.runt".into(), &7.into()));
+    assert_eq!(json(&done(&world, "drops --port c2 --json"))[0]["count"], 4);
+    assert!(done(&world, "drops").contains("admit.runt  c1        3  The frame"));
+    let nowhere = Path::new("/nonexistent");
+    assert!(run(nowhere, "drops explain admit.runt").status.success(), "needs no daemon");
+    let all = run(nowhere, "drops explain --json").stdout;
+    assert_eq!(json(&String::from_utf8(all).unwrap()).as_array().unwrap().len(), wire::DropReason::COUNT);
+    assert!(fails(nowhere, "drops explain no.such", 3).contains("next: "));
+}
+
+#[test]
+fn events_are_followed() {
+    let mut world = World::new();
+    world.log.publish(Event::new(EventKind::DaemonReady, "past"));
+    world.log.publish(Event::new(EventKind::PortUp, "other"));
+    assert!(done(&world, "events").contains("daemon.ready      past\n"));
+    assert_eq!(done(&world, "events --type daemon.ready --json").lines().count(), 1);
+    fails(&world.socket, "events --type nonsense", 2);
+
+    let mut child = tapestry(&world.socket, "events --follow --json").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| json(&line.unwrap()));
+    assert_eq!(lines.next().unwrap()["text"], "past");
+    assert_eq!(lines.next().unwrap()["text"], "other");
+    world.log.publish(Event::new(EventKind::PortFailed, "future"));
+    assert_eq!(lines.next().unwrap()["kind"], "port.failed");
+    world.stop();
+    assert_eq!(lines.next(), None);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn configurations_are_applied_and_printed() {
+    let world = World::new();
+    let file = world.directory.path().join("t.toml");
+    let line = |verb: &str| format!("{verb} {}", file.display());
+    fs::write(&file, NETWORK).unwrap();
+    assert_eq!(done(&world, &line("apply")), "+ network a\n");
+    assert_eq!(done(&world, "config"), NETWORK);
+    assert_eq!(json(&done(&world, "config --json"))["network"]["a"]["subnet"][0], "172.16.0.0/16");
+    fs::write(&file, "workers = 2\n").unwrap();
+    assert!(fails(&world.socket, &line("apply"), 2).contains("they cannot change"));
+    fs::write(&file, "[network.a]\nmtuu = 1\n").unwrap();
+    assert!(fails(&world.socket, &line("apply"), 2).contains("t.toml:2:"));
+    assert_eq!(done(&world, "config"), NETWORK, "a refused file changes nothing");
+    fails(&world.socket, "apply /nonexistent.toml", 2);
+}
+
+#[test]
+fn files_are_checked_without_a_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = directory.path().join("nobody.sock");
+    let file = directory.path().join("t.toml");
+    let line = format!("check {}", file.display());
+    fs::write(&file, NETWORK.to_owned() + "gateway = [\"172.16.0.1\"]\n").unwrap();
+    let output = run(&nowhere, &line);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("t.toml: ok, 1 networks, 0 ports\nwarning: "), "{text}");
+
+    fs::write(&file, "[network.a]\nmtuu = 1500\n\n[port.p]\nnetwork = \"b\"\n").unwrap();
+    let said = fails(&nowhere, &line, 2);
+    assert!(said.contains("t.toml:2:") && said.contains("mtu") && said.contains("t.toml:5:"), "{said}");
+    let output = run(&nowhere, &(line + " --json"));
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(json(&String::from_utf8(output.stdout).unwrap())["faults"][0]["line"], 2);
+    fails(&nowhere, "check /nonexistent.toml", 2);
+}
+
+/// `tapestry fdb ls | head -1`: whoever closes the pipe has read enough.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let world = World::new();
+    *world.switch.stations.lock().unwrap() = vec![station("02:00:00:00:00:02", "c2"); 20_000];
+    let mut child =
+        tapestry(&world.socket, "fdb ls").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("NETWORK"), "{line}");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
