@@ -41,10 +41,17 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Common {
     /// Where the daemon listens
-    #[arg(long, global = true, value_name = "PATH", env = "TAPESTRY_SOCKET", default_value = crate::control::SOCKET_DEFAULT)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "TAPESTRY_SOCKET",
+        default_value = crate::control::SOCKET_DEFAULT,
+        help_heading = "Common options"
+    )]
     pub socket: PathBuf,
     /// Print JSON: one array for lists, one object a line for events
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Common options")]
     pub json: bool,
 }
 
@@ -251,15 +258,15 @@ pub struct ReplayArgs {
     #[arg(long = "in", value_name = "PORT=CAPTURE", required = true, value_parser = options::port_and_file)]
     pub inputs: Vec<(String, PathBuf)>,
     /// Where the captures of what leaves each port and the counters go
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", required_unless_present = "expect")]
     pub out: Option<PathBuf>,
     /// What must come out; exit 1 with the first difference otherwise
     #[arg(long, value_name = "DIR")]
     pub expect: Option<PathBuf>,
     /// Seed of the node's chance
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
     /// Frames handled before the outbox is drained; never changes the result
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: u16,
 }

@@ -134,6 +134,9 @@ fn slow_requests_are_cut() {
     let mut half_body = connect(&world.socket);
     half_body.write_all(b"PUT /v1/config HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhalf").unwrap();
     assert_eq!(answer(half_body).0, 408);
+    let mut idle = connect(&world.socket);
+    idle.write_all(b"GET /v1/status HTTP/1.1\r\nhost: t\r\n\r\n").unwrap();
+    assert_eq!(answer(idle).0, 200, "and then the connection ends though nobody asked for it");
     assert!(world.switch.configuration.lock().unwrap().is_empty());
 }
 
