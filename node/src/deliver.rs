@@ -6,7 +6,7 @@
 use encap::Tunnels;
 use vswitch::{Egress, Forward, Switch};
 use wire::ethernet::{self, HEADER_LEN, Tci};
-use wire::{DomainId, DropReason, FrameBuf, PortId, Vid};
+use wire::{DomainId, DropReason, FrameBuf, PortId, Vid, segment};
 
 use crate::{Counters, Outbox};
 
@@ -123,11 +123,28 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// Sends every finished piece of the frame behind the tunnel's header.
+    /// Sends every finished piece of the frame behind the tunnel's header. If one cannot be sent none is.
     fn through_tunnel(&mut self, port: PortId) -> Result<(), DropReason> {
-        let copy = self.out.copy_frame(self.frame);
-        self.tunnels.deliver(port, &mut self.out.frames[copy as usize])?;
-        self.send(port, copy);
+        let (mut whole, mut scratch) = (self.out.pool.take(), self.out.pool.take());
+        whole.copy_from(&self.out.frames[self.frame as usize]);
+        let first = self.out.frames.len();
+        let out = &mut *self.out;
+        let finished = segment::finish(&mut whole, segment::Egress::NONE, &mut scratch, |piece| {
+            // Takes the piece and leaves a spare buffer in its place, so that nothing is copied.
+            let mut kept = out.pool.take();
+            core::mem::swap(piece, &mut kept);
+            out.push_frame(kept);
+        });
+        self.out.pool.put(whole);
+        self.out.pool.put(scratch);
+        let pieces = first..self.out.frames.len();
+        finished?;
+        for piece in pieces.clone() {
+            self.tunnels.deliver(port, &mut self.out.frames[piece])?;
+        }
+        for piece in pieces {
+            self.send(port, u32::try_from(piece).expect("a batch is far smaller than 2^32 frames"));
+        }
         Ok(())
     }
 

@@ -4,8 +4,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use encap::{TunnelPlan, Vni};
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
-use wire::{DomainId, DropReason, Instant, PortId, Vid};
+use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
+use wire::{DomainId, DropReason, FrameBuf, Instant, Offload, PortId, Vid};
 
 use crate::{Event, Gossip, Node, Notice, Outbox, Plan};
 
@@ -167,4 +169,50 @@ fn notices_are_rate_limited() {
     }
     assert!(out.notices.len() <= 101, "{}", out.notices.len());
     assert!(node.counters().notices_suppressed > 0);
+}
+
+#[test]
+fn a_super_segment_is_cut_for_a_tunnel_and_passes_whole_to_a_device() {
+    let mut plan = plan();
+    plan.switch.ports[2].memberships[0].vid = None;
+    plan.tunnels.push((PortId(2), TunnelPlan::Vxlan(Vni::new(42).unwrap())));
+    plan.check().unwrap();
+    let (mut node, mut out) = (Node::new(1), Outbox::default());
+    node.handle(Instant::ZERO, Event::Configure(Arc::new(plan)), &mut out);
+
+    let mut frame = out.pool.take();
+    let len = super_segment(&mut frame, 1000, 2500);
+    node.handle(Instant::ZERO, Event::Frame { port: PortId(0), frame }, &mut out);
+    let sent = sent(&mut out);
+    let lengths: Vec<(u16, usize)> = sent.iter().map(|(port, bytes)| (*port, bytes.len())).collect();
+    assert_eq!(lengths, [(1, len), (2, 8 + 42 + 1000), (2, 8 + 42 + 1000), (2, 8 + 42 + 500)]);
+    assert!(node.counters().balance());
+}
+
+/// A UDP/IPv4 super-segment of `payload` octets in datagrams of `size`, as a container's stack makes it.
+fn super_segment(frame: &mut FrameBuf, size: u16, payload: u16) -> usize {
+    let mut bytes = self::frame(2, 1)[..12].to_vec();
+    bytes.extend_from_slice(&[0x08, 0x00, 0x45, 0]);
+    bytes.extend_from_slice(&(28 + payload).to_be_bytes());
+    bytes.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    bytes.extend_from_slice(&[0x10, 0, 0x20, 0]);
+    bytes.extend_from_slice(&(8 + payload).to_be_bytes());
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.resize(42 + usize::from(payload), 0x5a);
+    let mut header = [0; VNET_HDR_LEN];
+    let offload = Offload {
+        flags: NEEDS_CSUM,
+        gso: Gso::UdpL4,
+        ecn: false,
+        hdr_len: 42,
+        gso_size: size,
+        csum_start: 34,
+        csum_offset: 6,
+    };
+    offload.emit(&mut header);
+    let area = frame.receive_area();
+    area[..VNET_HDR_LEN].copy_from_slice(&header);
+    area[VNET_HDR_LEN..VNET_HDR_LEN + bytes.len()].copy_from_slice(&bytes);
+    frame.received(VNET_HDR_LEN + bytes.len());
+    bytes.len()
 }

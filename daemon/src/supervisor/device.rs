@@ -20,6 +20,8 @@ pub(super) struct Device {
     pub(super) is_adopted: bool,
     /// Why the kernel chooses queues by its own hash, if it does.
     pub(super) steering_refused: Option<String>,
+    /// Whether it refused offload metadata, so that frames are finished in software.
+    pub(super) refuses_offload: bool,
     /// Why the port was given up, if it was.
     pub(super) failed: Option<String>,
 }
@@ -66,6 +68,7 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<(Device,
             Steering::Refused(why) => Some(why.to_string()),
             Steering::Unneeded | Steering::Attached => None,
         },
+        refuses_offload: false,
         failed: None,
     };
     let queues = tap.into_queues().into_iter().map(|queue| Box::new(queue) as Box<dyn PortIo>).collect();

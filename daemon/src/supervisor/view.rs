@@ -89,7 +89,13 @@ pub(super) fn warnings(state: &State) -> Vec<Warning> {
             next: "frames are handed over between workers, which costs speed; run with workers = 1"
                 .to_owned(),
         });
-        failed.into_iter().chain(steering)
+        let offload = device.refuses_offload.then(|| Warning {
+            text: format!(
+                "port {name:?}: the kernel refused offloads; its frames are finished in software, slower"
+            ),
+            next: "a newer kernel may accept them".to_owned(),
+        });
+        failed.into_iter().chain(steering).chain(offload)
     });
     not_in_force.chain(devices).collect()
 }

@@ -34,6 +34,17 @@ impl Supervisor {
                 }
             }
             Report::PortFailed(port, why) => self.give_up(port, why),
+            Report::OffloadRefused(port) => self.mark_slow(port),
+        }
+    }
+
+    /// The port's frames are finished in software from now on.
+    fn mark_slow(&self, port: PortId) {
+        let mut state = self.state();
+        let Some(name) = state.compiled.port_name(port).map(str::to_owned) else { return };
+        if let Some(device) = state.devices.get_mut(&name) {
+            device.offloads.clear();
+            device.refuses_offload = true;
         }
     }
 

@@ -95,6 +95,8 @@ pub enum Report {
     Notice(Notice),
     /// A port was given up.
     PortFailed(PortId, String),
+    /// A port's device refused offload metadata: from now on its frames are finished in software, which is slower.
+    OffloadRefused(PortId),
 }
 
 /// What one worker gives another.

@@ -10,7 +10,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use node::{Event, Node, Outbox};
-use wire::{DropReason, FlowHash, FrameBuf, Instant, PortId};
+use wire::segment::{self, Egress};
+use wire::{DropReason, FlowHash, FrameBuf, Instant, Offload, PortId};
 
 use super::{Command, Handed, Options, Peer, Report, Tally, WORKERS_MAX};
 use crate::port::{Fault, PortIo};
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     events: Events,
     commands: Receiver<Command>,
     inbox: Receiver<Handed>,
+    /// Carries segments that are cut here.
+    scratch: FrameBuf,
     peers: Vec<Peer>,
     reports: Sender<Report>,
     /// Port failures that did not fit the report channel.
@@ -63,6 +66,30 @@ struct Slot {
     id: PortId,
     io: Box<dyn PortIo>,
     is_ready: bool,
+    /// What the device has not refused yet. Once it refuses, frames are finished in software for good.
+    takes: Egress,
+}
+
+/// Why a frame was not sent.
+enum Unsent {
+    Io(std::io::Error),
+    /// The frame's offload metadata contradicts its headers.
+    Malformed(DropReason),
+}
+
+impl Slot {
+    /// Sends the frame, finishing in software what the device does not take.
+    fn send(&mut self, frame: &mut FrameBuf, scratch: &mut FrameBuf) -> Result<(), Unsent> {
+        let mut outcome = Ok(());
+        let io = &mut self.io;
+        segment::finish(frame, self.takes, scratch, |piece| {
+            if outcome.is_ok() {
+                outcome = io.send(piece);
+            }
+        })
+        .map_err(Unsent::Malformed)?;
+        outcome.map_err(Unsent::Io)
+    }
 }
 
 /// Whether a burst left frames behind.
@@ -95,6 +122,7 @@ impl Worker {
             events: Events::with_capacity(EVENTS_MAX),
             commands,
             inbox,
+            scratch: wire::FramePool::default().take(),
             peers,
             reports,
             unreported: VecDeque::new(),
@@ -286,11 +314,25 @@ impl Worker {
                 self.node.not_delivered(send.port, DropReason::PortDown);
                 continue;
             };
-            if let Err(error) = slot.io.send(self.out.frame(send)) {
-                let fault = Fault::of(&error);
-                self.node.not_delivered(send.port, not_sent(fault));
-                if matches!(fault, Fault::Vanished | Fault::Other) {
-                    failed.push((send.port, error));
+            let frame = self.out.frame(send);
+            let mut unsent = slot.send(frame, &mut self.scratch).err();
+            if matches!(&unsent, Some(Unsent::Io(error)) if Fault::of(error) == Fault::Refused)
+                && frame.offload != Offload::NONE
+                && slot.takes != Egress::NONE
+            {
+                slot.takes = Egress::NONE;
+                self.unreported.push_back(Report::OffloadRefused(send.port));
+                unsent = slot.send(frame, &mut self.scratch).err();
+            }
+            match unsent {
+                None => {}
+                Some(Unsent::Malformed(reason)) => self.node.not_delivered(send.port, reason),
+                Some(Unsent::Io(error)) => {
+                    let fault = Fault::of(&error);
+                    self.node.not_delivered(send.port, not_sent(fault));
+                    if matches!(fault, Fault::Vanished | Fault::Other) {
+                        failed.push((send.port, error));
+                    }
                 }
             }
         }
@@ -379,7 +421,7 @@ impl Worker {
             self.ports.resize_with(port.index() + 1, || None);
         }
         // Ready until proved empty: frames may have come before the descriptor was watched.
-        self.ports[port.index()] = Some(Slot { id: port, io, is_ready: true });
+        self.ports[port.index()] = Some(Slot { id: port, io, is_ready: true, takes: Egress::ALL });
         self.ready.push_back(port);
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use node::{Event, Plan};
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
-use wire::offload::VNET_HDR_LEN;
-use wire::{DomainId, DropReason, FlowHash, FrameBuf, PortId};
+use wire::offload::{NEEDS_CSUM, VNET_HDR_LEN};
+use wire::{DomainId, DropReason, FlowHash, FrameBuf, Offload, PortId};
 
 use super::{Options, Report, Workers};
 use crate::port::PortIo;
@@ -26,6 +26,8 @@ struct Pipe {
     /// Where sent frames go instead of the device: a socket holds ten datagrams and refuses more, this one makes the
     /// worker wait.
     patient: Option<Sender<Vec<u8>>>,
+    /// Whether it says EINVAL to frames with offload metadata, as some kernels did (tailscale issue 13041).
+    refuses_offload: bool,
 }
 
 impl PortIo for Pipe {
@@ -42,6 +44,9 @@ impl PortIo for Pipe {
     }
 
     fn send(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
+        if self.refuses_offload && frame.offload != Offload::NONE {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         if let Some(patient) = &self.patient {
             patient.send(frame.bytes().to_vec()).expect("the test listens");
             return Ok(());
@@ -82,7 +87,7 @@ impl Bench {
                 near.set_nonblocking(true).unwrap();
                 far.set_read_timeout(Some(PATIENCE)).unwrap();
                 let patient = patient.filter(|_| port + 1 == ports).cloned();
-                queues.push(Box::new(Pipe { device: near, patient }));
+                queues.push(Box::new(Pipe { device: near, patient, refuses_offload: false }));
                 far_ends.push(far);
             }
             workers.attach(PortId(port), queues).unwrap();
@@ -92,7 +97,13 @@ impl Bench {
     }
 
     fn send(&self, port: usize, queue: usize, frame: &[u8]) {
-        let mut bytes = vec![0; VNET_HDR_LEN];
+        self.send_with(port, queue, Offload::NONE, frame);
+    }
+
+    fn send_with(&self, port: usize, queue: usize, offload: Offload, frame: &[u8]) {
+        let mut header = [0; VNET_HDR_LEN];
+        offload.emit(&mut header);
+        let mut bytes = header.to_vec();
         bytes.extend_from_slice(frame);
         self.stations[port][queue].send(&bytes).unwrap();
     }
@@ -107,7 +118,7 @@ impl Bench {
         loop {
             match self.workers.reports.recv_timeout(PATIENCE).expect("a report arrives") {
                 Report::PortFailed(port, why) => return (port, why),
-                Report::Notice(_) => {}
+                Report::Notice(_) | Report::OffloadRefused(_) => {}
             }
         }
     }
@@ -266,6 +277,35 @@ fn a_detached_port_is_closed_and_the_rest_goes_on() {
     assert!(bench.stations[0][0].send(b"anybody?").is_err(), "the near end is closed");
     bench.send(1, 0, &frame(3, 2, b"still here"));
     assert_eq!(bench.receive(2, 0), frame(3, 2, b"still here"));
+}
+
+#[test]
+fn a_device_that_refuses_offload_gets_finished_frames() {
+    let bench = Bench::new(1, 1);
+    let (near, far) = UnixDatagram::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    far.set_read_timeout(Some(PATIENCE)).unwrap();
+    let plan = Arc::new(plan(2));
+    bench.workers.handle(|| Event::Configure(Arc::clone(&plan)));
+    let picky = Pipe { device: near, patient: None, refuses_offload: true };
+    bench.workers.attach(PortId(1), vec![Box::new(picky)]).unwrap();
+
+    // A UDP datagram whose checksum is left to us, twice: refused once, then known.
+    let mut datagram = owned_frame(0, 1, 7);
+    datagram[16..18].copy_from_slice(&32_u16.to_be_bytes());
+    datagram[38..40].copy_from_slice(&12_u16.to_be_bytes());
+    let offload = Offload { flags: NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..Offload::NONE };
+    for _ in 0..2 {
+        bench.send_with(0, 0, offload, &datagram);
+        let mut bytes = [0; 256];
+        let read = far.recv(&mut bytes).expect("the frame arrives, finished");
+        assert_eq!(bytes[..VNET_HDR_LEN], [0; VNET_HDR_LEN]);
+        assert_ne!(bytes[VNET_HDR_LEN + 40..VNET_HDR_LEN + 42], [0, 0], "the checksum is there");
+        assert_eq!(read, VNET_HDR_LEN + datagram.len());
+    }
+    let refusals =
+        bench.workers.reports.try_iter().filter(|report| matches!(report, Report::OffloadRefused(_)));
+    assert_eq!(refusals.count(), 1);
 }
 
 #[test]
