@@ -1,11 +1,110 @@
-//! `tapestry run`: the switch process.
+//! `tapestry run`: the switch process, from its configuration file to its end.
+//!
+//! ```text
+//!  read and check the file ─▶ claim the socket ─▶ devices, workers ─▶ answer the socket ─▶ READY=1
+//!  SIGHUP: apply the file again        SIGTERM, SIGINT: STOPPING=1, drain, close the devices, remove the socket
+//! ```
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-/// Runs the switch in the foreground until SIGTERM.
-pub fn run(config: Option<&Path>, socket: &Path) -> ExitCode {
-    let _ = (config, socket);
-    eprintln!("error: run: the supervisor is not here yet");
-    ExitCode::FAILURE
+use config::{Config, Document};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api::{ApiError, ErrorKind, Operations as _};
+use crate::supervisor::{Options, Supervisor};
+use crate::{control, log, notify};
+
+/// Runs the switch in the foreground until SIGTERM or SIGINT. Without a file it begins empty, to be filled by
+/// `tapestry network create` and `tapestry port add`.
+///
+/// Exit code 0 after an orderly end, 1 if the operating system refused, 2 if the configuration is wrong.
+pub fn run(file: Option<&Path>, socket: &Path) -> ExitCode {
+    log::init();
+    match serve(file, socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            match error.kind {
+                ErrorKind::Invalid | ErrorKind::Conflict => ExitCode::from(2),
+                ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Internal => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
+    let config = match file {
+        Some(file) => read(file)?.1,
+        None => Config::new(Document::default()).expect("an empty configuration is a good one"),
+    };
+    // Before any device is made: a second daemon must not take the first one's names and then find the socket taken.
+    let claimed = control::claim(socket)?;
+    let options = Options { socket: socket.to_owned(), config_file: file.map(Path::to_owned) };
+    let supervisor = Supervisor::start(config, options)?;
+    for text in supervisor.not_in_force() {
+        tracing::warn!("not in force: {text}");
+    }
+    let server = claimed.serve(Arc::clone(&supervisor) as _)?;
+    let summary = summary(&supervisor);
+    tracing::info!("ready: {summary}, control socket {}", socket.display());
+    notify::ready(&summary);
+
+    wait_for_the_end(&supervisor, file);
+
+    tracing::info!("stopping");
+    notify::stopping();
+    server.stop();
+    supervisor.stop();
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<(String, Config), ApiError> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        ApiError::new(ErrorKind::Invalid, format!("configuration {name}"), format!("cannot be read: {error}"))
+            .next("give the path of a TOML file, or none for an empty switch")
+    })?;
+    let config = config::check(&name, &text)
+        .map_err(|report| ApiError::new(ErrorKind::Invalid, "configuration", format!("refused\n{report}")))?;
+    Ok((text, config))
+}
+
+fn summary(supervisor: &Supervisor) -> String {
+    let count = |items: usize, what: &str| format!("{items} {what}{}", if items == 1 { "" } else { "s" });
+    let networks = supervisor.networks().map_or(0, |networks| networks.len());
+    let ports = supervisor.ports().map_or(0, |ports| ports.len());
+    format!("{}, {}", count(networks, "network"), count(ports, "port"))
+}
+
+/// Returns at SIGTERM or SIGINT; meanwhile each SIGHUP applies the file again.
+fn wait_for_the_end(supervisor: &Supervisor, file: Option<&Path>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.expect("a process that runs workers can make one more epoll descriptor");
+    runtime.block_on(async {
+        let listen = |kind| signal(kind).expect("these signals can be caught");
+        let mut terminate = listen(SignalKind::terminate());
+        let mut interrupt = listen(SignalKind::interrupt());
+        let mut hangup = listen(SignalKind::hangup());
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => reload(supervisor, file),
+            }
+        }
+    });
+}
+
+fn reload(supervisor: &Supervisor, file: Option<&Path>) {
+    let Some(file) = file else {
+        tracing::warn!("SIGHUP: there is no configuration file to read again");
+        return;
+    };
+    match read(file).and_then(|(text, _)| supervisor.apply(&text)) {
+        Ok(applied) if applied.changes.is_empty() => tracing::info!("SIGHUP: nothing has changed"),
+        Ok(applied) => tracing::info!("SIGHUP: {}", applied.changes.join(", ")),
+        Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),
+    }
 }
