@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use wire::Instant;
 
-use crate::fdb::Hash;
+use crate::fdb::Name;
 
 /// So many moves make a flap.
 pub const FLAP_MOVES: usize = 5;
@@ -29,7 +29,7 @@ pub(crate) struct Flaps {
 
 #[derive(Clone, Copy, Debug)]
 struct Mover {
-    station: Hash,
+    station: Name,
     /// The last moves, oldest first.
     moved_at: [Instant; FLAP_MOVES],
     moves: usize,
@@ -37,7 +37,7 @@ struct Mover {
 
 impl Flaps {
     /// Takes note of a move; `true` if it is the one that makes a flap.
-    pub(crate) fn moved(&mut self, now: Instant, station: Hash) -> bool {
+    pub(crate) fn moved(&mut self, now: Instant, station: Name) -> bool {
         let mover = self.mover(station);
         let fresh = |moved_at: &Instant| now.since(*moved_at) <= FLAP_WINDOW;
         let stale = mover.moves - mover.moved_at[..mover.moves].iter().filter(|at| fresh(at)).count();
@@ -52,7 +52,7 @@ impl Flaps {
         flaps
     }
 
-    fn mover(&mut self, station: Hash) -> &mut Mover {
+    fn mover(&mut self, station: Name) -> &mut Mover {
         let known = self.movers.iter().position(|mover| mover.station == station);
         let at = known.unwrap_or_else(|| {
             let fresh = Mover { station, moved_at: [Instant::ZERO; FLAP_MOVES], moves: 0 };
@@ -78,8 +78,8 @@ mod tests {
         Instant::from_nanos(millis * 1_000_000)
     }
 
-    fn station(number: u64) -> Hash {
-        Hash::from_number(number)
+    fn station(number: u64) -> Name {
+        Name::from_number(number)
     }
 
     #[test]

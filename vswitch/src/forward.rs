@@ -6,7 +6,7 @@
 
 use wire::{DomainId, DropReason, Instant, Mac, PortId, Vid};
 
-use crate::fdb::Tick;
+use crate::fdb::{Name, Tick};
 use crate::switch::{Domain, Switch};
 
 /// A way out.
@@ -52,9 +52,8 @@ impl Switch {
         if dst.is_group() {
             return self.flood(domain, ingress);
         }
-        let found = self.fdb.find(self.fdb.hash(domain, dst));
-        let Some((_, place)) = found.filter(|(_, place)| !self.is_too_old(domain, *place, Tick::of(now)))
-        else {
+        let found = self.fdb.find(Name::new(domain, dst));
+        let Some(place) = found.filter(|place| !self.is_too_old(domain, *place, Tick::of(now))) else {
             self.pass_unknown(now, ingress)?;
             return self.flood(domain, ingress);
         };

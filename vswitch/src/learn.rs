@@ -14,11 +14,13 @@
 use wire::{DomainId, Instant, Mac, PortId, UnicastMac};
 
 use crate::admit::Admitted;
-use crate::fdb::{Hash, Index, Place, Tick};
+use crate::fdb::{Name, Place, Tick};
+use crate::plan::STATICS_MAX;
 use crate::switch::{Switch, count_in, count_out};
 
-/// Learned stations of one node. Beyond it new stations are not learned, as if their domain were full.
-pub const STATIONS_MAX: usize = 1 << 20;
+/// Learned stations of one node; with [`STATICS_MAX`] more they are what 2^20 slots hold (18 MiB). Beyond it new stations
+/// are not learned, as if their domain were full.
+pub const STATIONS_MAX: usize = (1 << 20) / 8 * 7 - STATICS_MAX;
 /// How many times per ageing time a talking station is [`Learned::Refreshed`].
 const REFRESHES_PER_AGEING: u64 = 8;
 
@@ -58,11 +60,11 @@ impl Switch {
     #[inline]
     pub fn learn(&mut self, now: Instant, admitted: &Admitted) -> Learned {
         let tick = Tick::of(now);
-        let hash = self.fdb.hash(admitted.domain, admitted.header.src);
+        let name = Name::new(admitted.domain, admitted.header.src);
         let heard = Place::learned(admitted.port, tick);
-        match self.fdb.find(hash) {
-            Some((_, place)) if place == heard => Learned::Known,
-            found => self.learn_at(now, hash, admitted.domain, heard, found),
+        match self.fdb.find(name) {
+            Some(place) if place == heard => Learned::Known,
+            found => self.learn_at(now, name, heard, found),
         }
     }
 
@@ -73,50 +75,40 @@ impl Switch {
         if !is_member || UnicastMac::new(mac).is_none() {
             return Learned::Known;
         }
-        let hash = self.fdb.hash(domain, mac);
-        self.learn_at(now, hash, domain, Place::learned(port, Tick::of(now)), self.fdb.find(hash))
+        let name = Name::new(domain, mac);
+        self.learn_at(now, name, Place::learned(port, Tick::of(now)), self.fdb.find(name))
     }
 
     /// The rest of [`Switch::learn`]: at most once per second for a station that stays.
     #[inline(never)]
-    fn learn_at(
-        &mut self,
-        now: Instant,
-        hash: Hash,
-        domain: DomainId,
-        heard: Place,
-        found: Option<(Index, Place)>,
-    ) -> Learned {
-        let Some((index, place)) = found else { return self.learn_new(hash, domain, heard) };
+    fn learn_at(&mut self, now: Instant, name: Name, heard: Place, found: Option<Place>) -> Learned {
+        let Some(place) = found else { return self.learn_new(name, heard) };
         if place.is_static() {
             return if place.port() == heard.port() { Learned::Known } else { Learned::Static };
         }
-        if self.is_too_old(domain, place, heard.seen()) {
-            self.forget(domain, index, place);
+        if self.is_too_old(name.domain(), place, heard.seen()) {
+            self.forget(name, place);
             self.aged_untold += 1;
-            return self.learn_new(hash, domain, heard);
+            return self.learn_new(name, heard);
         }
         if place.port() == heard.port() {
-            return self.refresh(domain, index, place, heard);
+            return self.refresh(name, place, heard);
         }
         if let Err(refusal) = self.room_at_port(heard) {
             return refusal;
         }
-        count_out(&mut self.domains, &mut self.ports, domain, place.port());
-        count_in(&mut self.domains, &mut self.ports, domain, heard.port());
-        // Looking for room may have swept, and then everybody stands elsewhere.
-        let (index, _) = self.fdb.find(hash).expect("a sweep keeps who is not too old");
-        self.fdb.set(index, heard);
-        Learned::Moved { from: place.port(), flapping: self.flaps.moved(now, hash) }
+        count_out(&mut self.domains, &mut self.ports, name.domain(), place.port());
+        count_in(&mut self.domains, &mut self.ports, name.domain(), heard.port());
+        self.fdb.set(name, heard);
+        Learned::Moved { from: place.port(), flapping: self.flaps.moved(now, name) }
     }
 
-    fn learn_new(&mut self, hash: Hash, domain: DomainId, heard: Place) -> Learned {
+    fn learn_new(&mut self, name: Name, heard: Place) -> Learned {
+        let domain = name.domain();
         if let Err(refusal) = self.room_in_domain(domain, heard).and_then(|()| self.room_at_port(heard)) {
             return refusal;
         }
-        if !self.fdb.insert(hash, heard) {
-            return Learned::RefusedDomain { first: false };
-        }
+        self.fdb.set(name, heard);
         self.learned += 1;
         count_in(&mut self.domains, &mut self.ports, domain, heard.port());
         if let Some(at) = self.domain(domain).and_then(|domain| domain.too_old_at(heard)) {
@@ -125,13 +117,13 @@ impl Switch {
         Learned::New
     }
 
-    fn refresh(&mut self, domain: DomainId, index: Index, place: Place, heard: Place) -> Learned {
+    fn refresh(&mut self, name: Name, place: Place, heard: Place) -> Learned {
         let (before, tick) = (place.seen(), heard.seen());
         if tick <= before {
             return Learned::Known; // Time stands still, or went back.
         }
-        self.fdb.set(index, heard);
-        let ageing = self.domain(domain).and_then(|domain| domain.ageing);
+        self.fdb.set(name, heard);
+        let ageing = self.domain(name.domain()).and_then(|domain| domain.ageing);
         let is_due = ageing.is_some_and(|ageing| {
             let span = (ageing / REFRESHES_PER_AGEING).max(1);
             before.span(span) != tick.span(span)
@@ -139,10 +131,10 @@ impl Switch {
         if is_due { Learned::Refreshed } else { Learned::Known }
     }
 
-    fn forget(&mut self, domain: DomainId, index: Index, place: Place) {
-        self.fdb.remove(index);
+    fn forget(&mut self, name: Name, place: Place) {
+        self.fdb.remove(name);
         self.learned -= 1;
-        count_out(&mut self.domains, &mut self.ports, domain, place.port());
+        count_out(&mut self.domains, &mut self.ports, name.domain(), place.port());
     }
 
     fn room_in_domain(&mut self, domain: DomainId, heard: Place) -> Result<(), Learned> {

@@ -10,7 +10,10 @@
 //!
 //! Inside the corridor a frame is untagged; `admit` takes its tag off and `deliver` (in `node`) puts the egress
 //! port's tag on. Everything a frame needs was compiled into a [`SwitchPlan`] beforehand; the only state is the
-//! forwarding database ([`fdb`]), the storm buckets and counters.
+//! forwarding database ([`fdb`]), the storm buckets and the few stations that have moved lately.
+//!
+//! Not here: spanning tree, multicast snooping (multicasts are flooded), provider bridging (802.1ad), link aggregation,
+//! SNAP (a guard does not look into it; Linux hosts read no IP from it).
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use wire::{DomainId, Instant, Mac, PortId, UnicastMac, Vid};
 
-use crate::fdb::{Fdb, Hash, Place, Tick};
+use crate::fdb::{Fdb, Name, Place, Tick};
 use crate::flap::Flaps;
 use crate::forward::{Egress, Member};
 use crate::plan::{DomainPlan, Guards, Isolation, PortPlan, Storm, SwitchPlan};
@@ -119,7 +119,8 @@ impl Switch {
             let port = ports.get(port.index())?.as_ref()?;
             Some((port.serial, port.tag_of(domain)?))
         };
-        fdb.retain(|domain, _, place| {
+        fdb.retain(|name, place| {
+            let domain = name.domain();
             let is = lookup(ports, place.port(), domain);
             let stays = !place.is_static() && is.is_some() && is == lookup(&before, place.port(), domain);
             if stays {
@@ -138,14 +139,14 @@ impl Switch {
     pub fn flush(&mut self, domain: Option<DomainId>, port: Option<PortId>, mac: Option<Mac>) -> usize {
         let Self { ports, domains, fdb, learned, .. } = self;
         let before = *learned;
-        fdb.retain(|its_domain, its_mac, place| {
-            let matches = domain.is_none_or(|domain| domain == its_domain)
+        fdb.retain(|name, place| {
+            let matches = domain.is_none_or(|domain| domain == name.domain())
                 && port.is_none_or(|port| port == place.port())
-                && mac.is_none_or(|mac| mac == its_mac);
+                && mac.is_none_or(|mac| mac == name.mac());
             let stays = place.is_static() || !matches;
             if !stays {
                 *learned -= 1;
-                count_out(domains, ports, its_domain, place.port());
+                count_out(domains, ports, name.domain(), place.port());
             }
             stays
         });
@@ -168,19 +169,24 @@ impl Switch {
         core::mem::take(&mut self.aged_untold)
     }
 
-    /// At most `max` stations from `cursor` on, in no useful order, and where to go on. Begin at 0. Who is there from
-    /// the first page to the last is listed exactly once, whatever changes in between.
+    /// The first `max` stations from `cursor` on, ordered by domain and address, and where to go on. Begin at 0. Who is
+    /// there from the first page to the last is listed exactly once, whatever changes in between. Each page costs a
+    /// walk over all stations.
     pub fn stations(&self, now: Instant, cursor: u64, max: usize) -> (Vec<Station>, Option<u64>) {
         let tick = Tick::of(now);
-        let mut rest = self.fdb.iter_from(Hash::from_number(cursor)).filter_map(|(hash, place)| {
-            let (domain, mac) = self.fdb.name(hash);
+        let is_listed = |name: Name, place| !self.is_too_old(name.domain(), place, tick);
+        let (page, next) = self.fdb.page(Name::from_number(cursor), max, is_listed);
+        let station = |&(name, place): &(Name, Place)| {
             let idle_ticks = if place.is_static() { 0 } else { tick.since(place.seen()) };
-            let idle = Duration::from_secs(idle_ticks);
-            let station = Station { domain, mac, port: place.port(), is_static: place.is_static(), idle };
-            (!self.is_too_old(domain, place, tick)).then_some((hash, station))
-        });
-        let page = rest.by_ref().take(max).map(|(_, station)| station).collect();
-        (page, rest.next().map(|(hash, _)| hash.number()))
+            Station {
+                domain: name.domain(),
+                mac: name.mac(),
+                port: place.port(),
+                is_static: place.is_static(),
+                idle: Duration::from_secs(idle_ticks),
+            }
+        };
+        (page.iter().map(station).collect(), next.map(Name::number))
     }
 
     /// Learned stations of a domain, those included that are too old and have not been swept yet.
@@ -194,7 +200,7 @@ impl Switch {
     }
 
     /// Learned and static stations.
-    pub const fn stations_count(&self) -> usize {
+    pub fn stations_count(&self) -> usize {
         self.fdb.count()
     }
 
@@ -214,7 +220,8 @@ impl Switch {
     pub(crate) fn sweep(&mut self, tick: Tick) {
         let Self { ports, domains, fdb, learned, sweep_at, aged_untold, .. } = self;
         *sweep_at = None;
-        fdb.retain(|domain, _, place| {
+        fdb.retain(|name, place| {
+            let domain = name.domain();
             let plan = domains[domain.index()].as_ref().expect("stations of gone domains are forgotten");
             let aged = plan.is_too_old(place, tick);
             if aged {
@@ -226,22 +233,17 @@ impl Switch {
             }
             !aged
         });
+        fdb.shrink();
     }
 
-    /// Puts a station where the configuration says it is. If the table refuses it ([`Fdb::insert`]), frames to it are
-    /// flooded.
+    /// Puts a station where the configuration says it is.
     fn fix(&mut self, domain: DomainId, mac: UnicastMac, port: PortId) {
-        let hash = self.fdb.hash(domain, mac.mac());
-        let place = Place::fixed(port);
-        let Some((index, before)) = self.fdb.find(hash) else {
-            let _ = self.fdb.insert(hash, place);
-            return;
-        };
-        if !before.is_static() {
+        let name = Name::new(domain, mac.mac());
+        if let Some(place) = self.fdb.find(name).filter(|place| !place.is_static()) {
             self.learned -= 1;
-            count_out(&mut self.domains, &mut self.ports, domain, before.port());
+            count_out(&mut self.domains, &mut self.ports, domain, place.port());
         }
-        self.fdb.set(index, place);
+        self.fdb.set(name, Place::fixed(port));
     }
 }
 
