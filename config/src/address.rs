@@ -90,6 +90,7 @@ impl<'de> Deserialize<'de> for Addresses {
 /// subnet, all taken), "auto" stays, and the check says so.
 pub(crate) fn settle(document: &mut Document, ports: &[String]) {
     let mut taken = taken(document);
+    let mut reached = BTreeMap::new();
     for name in ports {
         let Some(port) = document.port.get_mut(name).filter(|port| port.address == Addresses::Auto) else {
             continue;
@@ -97,7 +98,9 @@ pub(crate) fn settle(document: &mut Document, ports: &[String]) {
         let Some(name) = &port.network else { continue };
         let Some(network) = document.network.get(name) else { continue };
         let taken = taken.entry(name.clone()).or_default();
-        let chosen: Option<Vec<Cidr>> = network.subnet.iter().map(|subnet| free(*subnet, taken)).collect();
+        let mut choose =
+            |subnet: &Cidr| free(*subnet, taken, reached.entry((name.clone(), *subnet)).or_default());
+        let chosen: Option<Vec<Cidr>> = network.subnet.iter().map(&mut choose).collect();
         if let Some(chosen) = chosen.filter(|chosen| !chosen.is_empty()) {
             taken.extend(chosen.iter().map(|cidr| cidr.address()));
             port.address = Addresses::Given(chosen);
@@ -120,10 +123,13 @@ fn taken(document: &Document) -> BTreeMap<String, BTreeSet<IpAddr>> {
     taken
 }
 
-/// The lowest free host address of `subnet`. Ends after as many steps as addresses are taken, and two.
-fn free(subnet: Cidr, taken: &BTreeSet<IpAddr>) -> Option<Cidr> {
-    (0..)
-        .map_while(|index| subnet.nth(index))
-        .find(|address| subnet.contains_host(*address) && !taken.contains(address))
-        .and_then(|address| Cidr::new(address, subnet.prefix_len()))
+/// The lowest free host address of `subnet`. Below the address number `reached` all are taken, as was found before.
+fn free(subnet: Cidr, taken: &BTreeSet<IpAddr>, reached: &mut u128) -> Option<Cidr> {
+    loop {
+        let address = subnet.nth(*reached)?;
+        if subnet.contains_host(address) && !taken.contains(&address) {
+            return Cidr::new(address, subnet.prefix_len());
+        }
+        *reached += 1;
+    }
 }

@@ -33,7 +33,7 @@ pub struct Changes {
     pub networks: BTreeMap<String, Change>,
     /// Whether the static stations have changed.
     pub stations: bool,
-    /// Whether the number of workers or their spinning has changed, which needs a new start.
+    /// Whether the number of workers or their spinning has changed.
     pub process: bool,
 }
 

@@ -101,6 +101,9 @@ impl std::error::Error for EditError {}
 
 impl Config {
     /// The configuration after `edit`. Addresses that are "auto" in it are settled.
+    ///
+    /// # Errors
+    /// Why the edit is refused; `self` is as it was in any case.
     pub fn apply(&self, edit: &Edit) -> Result<Self, EditError> {
         let mut document = self.0.clone();
         match edit {

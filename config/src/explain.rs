@@ -5,15 +5,29 @@
 
 use crate::report::{At, Step};
 
+/// What serde's `message` about one of this crate's types means: for JSON that was refused before it was a
+/// [`crate::Document`]. The line and column that serde_json puts at the end come first.
+pub fn explain(message: &str) -> String {
+    match message.rsplit_once(" at line ") {
+        Some((message, place)) => format!("line {place}: {}", meaning(message, None)),
+        None => meaning(message, None),
+    }
+}
+
 /// What serde's `message` about `at` means.
-pub(crate) fn explain(message: &str, at: &At) -> String {
+pub(crate) fn explain_at(message: &str, at: &At) -> String {
+    meaning(message, Some(at))
+}
+
+fn meaning(message: &str, at: Option<&At>) -> String {
+    let place = at.map_or_else(String::new, |at| format!(" {}", place(&parent(at))));
     if let Some((field, expected)) = split(message, "unknown field ", ", expected ") {
-        return unknown_key(unquote(field), expected, at);
+        return unknown_key(unquote(field), expected, &place);
     }
     if message.starts_with("unknown field ") {
-        return format!("unknown key in {}, which has none", table(&parent(at)));
+        return format!("unknown key{place}, where there are none");
     }
-    let key = last_key(at).map_or_else(String::new, |key| format!("{key}: "));
+    let key = at.and_then(last_key).map_or_else(String::new, |key| format!("{key}: "));
     if let Some((found, expected)) = split(message, "unknown variant ", ", expected ") {
         let choices = quoted(expected);
         let choice = if choices.len() == 1 { "" } else { "one of " };
@@ -22,14 +36,15 @@ pub(crate) fn explain(message: &str, at: &At) -> String {
         return format!("{key}{:?} is not {choice}{}{hint}", unquote(found), choices.join(", "));
     }
     if let Some(field) = message.strip_prefix("missing field ") {
-        return format!("{} needs the key {:?}", table(at), unquote(field));
+        let table = at.map_or_else(|| "the table".to_owned(), table);
+        return format!("{table} needs the key {:?}", unquote(field));
     }
     let found = split(message, "invalid type: ", ", expected ")
         .or_else(|| split(message, "invalid value: ", ", expected "));
     if message.ends_with("found in string") || message.starts_with("number too ") {
         // What the standard library says of a table's key that is to be a number, as trunk's are.
-        let name = last_key(at).unwrap_or_default();
-        return format!("unknown key {name:?} {}; its keys are numbers from 0 to 65535", place(&parent(at)));
+        let name = at.and_then(last_key).map_or_else(String::new, |name| format!(" {name:?}"));
+        return format!("unknown key{name}{place}; its keys are numbers from 0 to 65535");
     }
     match found {
         Some((found, expected)) => format!("{key}{} stands where {} belongs", value(found), wanted(expected)),
@@ -54,13 +69,13 @@ fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates.iter().map(distance).min().filter(|(errors, _)| *errors <= errors_max).map(|(_, near)| near)
 }
 
-fn unknown_key(key: &str, expected: &str, at: &At) -> String {
+fn unknown_key(key: &str, expected: &str, place: &str) -> String {
     let keys = quoted(expected);
     let hint = match nearest(key, &keys) {
         Some(near) => format!("; did you mean {near:?}?"),
         None => format!("; its keys are {}", keys.join(", ")),
     };
-    format!("unknown key {key:?} {}{hint}", place(&parent(at)))
+    format!("unknown key {key:?}{place}{hint}")
 }
 
 fn place(at: &At) -> String {
@@ -88,7 +103,7 @@ fn last_key(at: &At) -> Option<&str> {
 }
 
 fn split<'m>(message: &'m str, start: &str, middle: &str) -> Option<(&'m str, &'m str)> {
-    message.strip_prefix(start)?.split_once(middle)
+    message.strip_prefix(start)?.rsplit_once(middle) // What was found may say anything.
 }
 
 fn unquote(name: &str) -> &str {
@@ -121,5 +136,30 @@ fn wanted(expected: &str) -> &str {
         "a map" => "a table",
         "a boolean" => "true or false",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NetworkSpec, PortSpec};
+
+    #[test]
+    fn json_is_explained_like_toml() {
+        let network = |json| explain(&serde_json::from_str::<NetworkSpec>(json).unwrap_err().to_string());
+        assert_eq!(
+            network(r#"{"gatway":[]}"#),
+            "line 1 column 9: unknown key \"gatway\"; did you mean \"gateway\"?"
+        );
+        assert_eq!(network(r#"{"vxlan":{"vni":1}}"#), "line 1 column 18: the table needs the key \"local\"");
+        assert_eq!(
+            network(r#"{"mtu":"x"}"#),
+            "line 1 column 10: \"x\" stands where a number from 0 to 65535 belongs"
+        );
+        let port = |json| explain(&serde_json::from_str::<PortSpec>(json).unwrap_err().to_string());
+        assert_eq!(
+            port(r#"{"guard":["ra","dchp"]}"#),
+            "line 1 column 21: \"dchp\" is not one of \"mac\", \"arp\", \"nd\", \"ra\", \"dhcp\"; did you mean \"dhcp\"?"
+        );
     }
 }

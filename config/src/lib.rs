@@ -41,6 +41,7 @@ pub use address::Addresses;
 pub use compile::{Compiled, CompiledPort, Device, PortKind, Tunnel, compile};
 pub use diff::{Change, Changes, diff};
 pub use edit::{Edit, EditError};
+pub use explain::explain;
 pub use ids::Ids;
 pub use publish::{L4Ports, Listen, NotPublishable, Target};
 pub use report::{FAULTS_MAX, Fault, Report};
@@ -66,6 +67,9 @@ impl Deref for Config {
 }
 
 /// Reads the configuration `text`, which errors call `path`.
+///
+/// # Errors
+/// Everything that is wrong with it. Where the text is no TOML at all, only that.
 pub fn check(path: &str, text: &str) -> Result<Config, Report> {
     let parsed = match parse::parse(text) {
         Ok(parsed) => parsed,
@@ -87,6 +91,9 @@ pub fn check(path: &str, text: &str) -> Result<Config, Report> {
 impl Config {
     /// Checks a document that is no text, such as one that the control API received. Addresses that are "auto" are
     /// settled in the order of the ports' names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, by the names of objects.
     pub fn new(mut document: Document) -> Result<Self, Report> {
         let ports: Vec<String> = document.port.keys().cloned().collect();
         address::settle(&mut document, &ports);

@@ -50,7 +50,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, Vec<(Range<usize>, Finding
         let at = innermost(tree.get_ref(), &At::default(), &span).map_or_else(At::default, |(at, _)| at);
         // A key that is missing because it was faulty, or was meant by an unknown one, is no second fault.
         if !(explain::is_missing_key(error.message()) && damaged.contains(&span)) {
-            let message = explain::explain(error.message(), &at);
+            let message = explain::explain_at(error.message(), &at);
             faults.push((span, Finding { at: at.clone(), message }));
         }
         damaged.extend(parent_span(tree.get_ref(), &at.0));

@@ -1,5 +1,7 @@
 //! What holds for every text and every document, whatever it says.
-use config::{Addresses, Config, Document, Guard, Ids, NetworkSpec, PortSpec, StationSpec, check, compile};
+use config::{
+    Addresses, Config, Document, Guard, Ids, NetworkSpec, PortSpec, StationSpec, VxlanSpec, check, compile,
+};
 use proptest::prelude::*;
 use wire::Mac;
 
@@ -84,8 +86,8 @@ fn line() -> impl Strategy<Value = String> {
 
 /// A document that passes more often than not: few names, few addresses.
 fn document() -> impl Strategy<Value = Document> {
-    let network =
-        (0..3_u8, any::<[bool; 4]>(), 0..3_u32).prop_map(|(index, [subnet, gateway, icc, v6], ageing)| {
+    let network = (0..3_u8, any::<[bool; 5]>(), 0..3_u32).prop_map(
+        |(index, [subnet, gateway, icc, v6, stretched], ageing)| {
             let mut spec = NetworkSpec { icc, ageing, ..NetworkSpec::default() };
             let both: [(bool, String, String); 2] = [
                 (subnet, format!("10.{index}.0.0/28"), format!("10.{index}.0.1")),
@@ -97,8 +99,15 @@ fn document() -> impl Strategy<Value = Document> {
                     spec.gateway.push(address.parse().expect("an address"));
                 }
             }
+            spec.vxlan = stretched.then(|| VxlanSpec {
+                vni: u32::from(index),
+                port: 4789,
+                local: "192.0.2.1".parse().expect("an address"),
+                remotes: Vec::new(),
+            });
             (format!("n{index}"), spec)
-        });
+        },
+    );
     let port = (0..8_u8, 0..3_u8, 0..3_u16, any::<[bool; 5]>(), 0..4_u8).prop_map(
         |(index, network, vlan, [auto, mac, trunk, guard, netns], other)| {
             let mut spec = PortSpec { network: Some(format!("n{network}")), vlan, ..PortSpec::default() };
@@ -156,6 +165,23 @@ proptest! {
             Ok(config) => hold_accepted(&config),
             Err(report) => prop_assert!(!report.faults.is_empty()),
         }
+    }
+}
+
+#[test]
+fn depth_does_not_exhaust_the_stack() {
+    let deep = 100_000;
+    for (open, close) in [("[", "]"), ("{ x = ", "}"), ("[{ x = ", "}]")] {
+        hold(&format!("workers = {}1{}", open.repeat(deep), close.repeat(deep)));
+    }
+    hold(&format!("{}workers = 1", "network.".repeat(deep)));
+    hold(&format!("[{}workers]", "network.".repeat(deep)));
+    hold(&format!("[[{}workers]]", "network.".repeat(deep)));
+    hold(&"[[".repeat(deep));
+    // As deep as the parser goes.
+    for deep in 1..200 {
+        hold(&format!("workers = {}1{}", "[".repeat(deep), "]".repeat(deep)));
+        hold(&format!("{}workers = 1", "network.".repeat(deep)));
     }
 }
 
