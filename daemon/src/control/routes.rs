@@ -294,7 +294,8 @@ async fn read(mut body: Body, max: usize) -> Result<Option<Vec<u8>>, axum::Error
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| invalid("the request's body", error.to_string()))
+    serde_json::from_slice(body)
+        .map_err(|error| invalid("the request's body", config::explain(&error.to_string())))
 }
 
 fn invalid(what: impl Into<String>, why: impl Into<String>) -> ApiError {
