@@ -12,6 +12,10 @@
 //! port's tag on. Everything a frame needs was compiled into a [`SwitchPlan`] beforehand; the only state is the
 //! forwarding database ([`fdb`]), the storm buckets and the few stations that have moved lately.
 //!
+//! All three take 29 ns a frame with 10 or 1,000 stations on 100 access ports and 60 to 75 ns with 100,000 drawn evenly
+//! (`cargo bench -p benches --bench fdb`, AMD EPYC Zen 5, one core, other work running). Looking a burst's stations up
+//! beforehand, so that the memory serves them side by side, made a sixth of difference and is not done.
+//!
 //! Not here: spanning tree, multicast snooping (multicasts are flooded), provider bridging (802.1ad), link aggregation,
 //! SNAP (a guard does not look into it; Linux hosts read no IP from it).
 #![no_std]

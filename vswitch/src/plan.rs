@@ -41,7 +41,8 @@ pub struct SwitchPlan {
 /// One broadcast domain (a network).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainPlan {
-    /// Its id.
+    /// Its id. Given to another network in the very next plan, it keeps the stations of ports that carry it as before:
+    /// leave a plan without it in between, or change the ports' serials.
     pub id: DomainId,
     /// How long a silent station is remembered; zero: for ever.
     pub ageing: Duration,
