@@ -19,8 +19,10 @@ use crate::port::PortIo;
 const PATIENCE: Duration = Duration::from_secs(20);
 const PANIC_PILL: &[u8] = b"panic";
 const VANISH_PILL: &[u8] = b"vanish";
+const REFUSE_PILL: &[u8] = b"refuse";
 
-/// A port whose device is one end of a socket pair. What it receives may make it panic or vanish.
+/// A port whose device is one end of a socket pair. What it receives may make it panic or vanish; it may refuse
+/// to send.
 struct Pipe {
     device: UnixDatagram,
     /// Where sent frames go instead of the device: a socket holds ten datagrams and refuses more, this one makes the
@@ -44,7 +46,8 @@ impl PortIo for Pipe {
     }
 
     fn send(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
-        if self.refuses_offload && frame.offload != Offload::NONE {
+        let is_refused = self.refuses_offload && frame.offload != Offload::NONE;
+        if is_refused || frame.bytes().ends_with(REFUSE_PILL) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         if let Some(patient) = &self.patient {
@@ -215,6 +218,17 @@ fn a_vanished_device_ends_its_port_and_no_other() {
         1,
         "flooded to a port without a device"
     );
+}
+
+#[test]
+fn a_frame_that_the_device_refuses_costs_a_counted_drop_and_no_port() {
+    let bench = Bench::new(2, 1);
+    bench.send(0, 0, &frame(2, 1, REFUSE_PILL));
+    bench.send(0, 0, &frame(2, 1, b"still here"));
+    assert_eq!(bench.receive(1, 0), frame(2, 1, b"still here"));
+    let tally = &bench.workers.tallies()[0];
+    assert_eq!(tally.counters.ports[1].drops[DropReason::DeviceRefused.index()], 1);
+    assert!(tally.counters.balance());
 }
 
 #[test]
