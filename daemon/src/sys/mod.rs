@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 
 pub mod bpf;
+pub mod burst;
 pub mod clock;
 pub mod namespace;
 pub mod packet;
