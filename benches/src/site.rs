@@ -1,0 +1,202 @@
+//! The building site of one measurement: two endpoints' namespaces with a place for the subject between them.
+//!
+//! ```text
+//!   a: eth0 10.99.0.1/24 ── [ the subject, in namespace `middle` ] ── b: eth0 10.99.0.2/24
+//! ```
+//!
+//! The namespaces have no names, so nothing can be left behind: they go with the value, or with the process however
+//! it ends. Every subject gets fresh ones. Endpoint interfaces have the same MAC and IP addresses and MTU 1500
+//! whatever the subject is, and no static neighbours: ARP goes through the subject too.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
+use tapestry::link::Namespace;
+use tapestry::sys::tried;
+use wire::Mac;
+
+use crate::counters;
+
+/// One end of the path under test.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its namespace.
+    pub namespace: Namespace,
+    mac: Mac,
+    address: Ipv4Addr,
+}
+
+impl Endpoint {
+    /// Every endpoint's interface.
+    pub const IFNAME: &str = "eth0";
+    /// Who sends.
+    pub const A_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+    /// Who receives.
+    pub const B_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+    /// Whose network it is.
+    pub const PREFIX_LEN: u8 = 24;
+    /// The sender's, as `config` would derive it from the address.
+    pub const A_MAC: Mac = Mac([0x02, 0x42, 10, 99, 0, 1]);
+    /// The receiver's.
+    pub const B_MAC: Mac = Mac([0x02, 0x42, 10, 99, 0, 2]);
+    /// How long anything that should happen may take.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Runs `visit` on a thread inside the namespace: sockets made there stay there.
+    ///
+    /// # Errors
+    /// What `visit` returns, or if the namespace cannot be entered.
+    pub fn within<T: Send>(&self, visit: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        self.namespace.run(visit)?
+    }
+
+    /// Frames that the endpoint's interface has received.
+    ///
+    /// # Errors
+    /// If /proc is not as Linux has it.
+    pub fn frames_received(&self) -> io::Result<u64> {
+        self.within(|| counters::frames_received(Self::IFNAME))
+    }
+
+    /// TCP segments that the endpoint had to send again.
+    ///
+    /// # Errors
+    /// If /proc is not as Linux has it.
+    pub fn tcp_segments_resent(&self) -> io::Result<u64> {
+        self.within(counters::tcp_segments_resent)
+    }
+
+    /// Takes interface `ifname` out of `from` and makes it the endpoint's own.
+    ///
+    /// # Errors
+    /// With what was tried.
+    pub fn adopt(&self, from: &Namespace, ifname: &str) -> io::Result<()> {
+        let file = self.namespace.as_fd().as_raw_fd();
+        converse(from, async |handle| {
+            let index = index_of(handle, ifname).await?;
+            let link = LinkUnspec::new_with_index(index).name(Self::IFNAME).setns_by_fd(file);
+            handle.link().set(link.build()).execute().await
+        })
+        .map_err(tried(format!("moving {ifname} to {}", self.namespace)))?;
+        let (mac, address) = (self.mac.0.to_vec(), self.address);
+        converse(&self.namespace, async |handle| {
+            let link = LinkUnspec::new_with_name(Self::IFNAME).address(mac).mtu(1500).up();
+            handle.link().set(link.build()).execute().await?;
+            let index = index_of(handle, Self::IFNAME).await?;
+            handle.address().add(index, address.into(), Self::PREFIX_LEN).execute().await
+        })
+        .map_err(tried(format!("giving {} its address", self.namespace)))
+    }
+}
+
+/// Two endpoints and the room between.
+#[derive(Debug)]
+pub struct Site {
+    /// Who sends.
+    pub a: Endpoint,
+    /// Who receives.
+    pub b: Endpoint,
+    /// Where the subject lives.
+    pub middle: Namespace,
+}
+
+impl Site {
+    /// Fresh namespaces.
+    ///
+    /// # Errors
+    /// EPERM without CAP_SYS_ADMIN.
+    pub fn build() -> io::Result<Self> {
+        let endpoint = |label, mac, address| {
+            Ok::<_, io::Error>(Endpoint { namespace: Namespace::anonymous(label)?, mac, address })
+        };
+        Ok(Self {
+            a: endpoint("a", Endpoint::A_MAC, Endpoint::A_ADDRESS)?,
+            b: endpoint("b", Endpoint::B_MAC, Endpoint::B_ADDRESS)?,
+            middle: Namespace::anonymous("middle")?,
+        })
+    }
+
+    /// Both endpoints with the interface each is to have.
+    pub fn ends<'a>(&'a self, ifnames: [&'a str; 2]) -> [(&'a Endpoint, &'a str); 2] {
+        let [a, b] = ifnames;
+        [(&self.a, a), (&self.b, b)]
+    }
+
+    /// Makes a veth pair per endpoint: one end the endpoint's, the other, up and named as given, in `middle`.
+    ///
+    /// # Errors
+    /// With what was tried.
+    pub fn connect_by_veth(&self, ifnames: [&str; 2]) -> io::Result<()> {
+        for (endpoint, ifname) in self.ends(ifnames) {
+            let far = format!("{ifname}-far");
+            converse(&self.middle, async |handle| {
+                handle.link().add(LinkVeth::new(ifname, &far).up().build()).execute().await
+            })
+            .map_err(tried(format!("making the veth pair {ifname}")))?;
+            endpoint.adopt(&self.middle, &far)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a Linux bridge in `middle` of interfaces there.
+    ///
+    /// # Errors
+    /// With what was tried.
+    pub fn bridge(&self, ifnames: [&str; 2]) -> io::Result<()> {
+        const BRIDGE: &str = "br0";
+        converse(&self.middle, async |handle| {
+            handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await?;
+            let index = index_of(handle, BRIDGE).await?;
+            for ifname in ifnames {
+                let port = LinkUnspec::new_with_name(ifname).controller(index);
+                handle.link().set(port.build()).execute().await?;
+            }
+            Ok(())
+        })
+        .map_err(tried("making a Linux bridge"))
+    }
+
+    /// Whether `middle` has an interface of this name.
+    ///
+    /// # Errors
+    /// If netlink cannot be reached.
+    pub fn middle_has(&self, ifname: &str) -> io::Result<bool> {
+        self.middle.run(|| counters::interface_exists(ifname))?
+    }
+
+    /// A path by which another process may open an endpoint's namespace.
+    pub fn path_of(endpoint: &Endpoint) -> OsString {
+        endpoint.namespace.path().into_os_string()
+    }
+}
+
+async fn index_of(handle: &Handle, ifname: &str) -> Result<u32, rtnetlink::Error> {
+    use futures_util::TryStreamExt;
+    let mut links = handle.link().get().match_name(ifname.to_owned()).execute();
+    let link = links.try_next().await?.ok_or(rtnetlink::Error::RequestFailed)?;
+    Ok(link.header.index)
+}
+
+/// One netlink conversation in a namespace.
+fn converse<T: Send>(
+    namespace: &Namespace,
+    talk: impl AsyncFnOnce(&Handle) -> Result<T, rtnetlink::Error> + Send,
+) -> io::Result<T> {
+    namespace.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _within = runtime.enter();
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        runtime.spawn(connection);
+        runtime.block_on(talk(&handle)).map_err(|error| {
+            if let rtnetlink::Error::NetlinkError(message) = &error {
+                message.to_io()
+            } else {
+                io::Error::other(error)
+            }
+        })
+    })?
+}
