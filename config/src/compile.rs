@@ -37,6 +37,10 @@ pub struct Compiled {
     pub spin: Duration,
     /// What the configuration asks for and this version does not do, a sentence each.
     pub not_in_force: Vec<String>,
+    /// By id, the names of `ports`: listings of stations ask for one each.
+    port_names: Vec<Option<String>>,
+    /// By id, the names of `networks`.
+    network_names: Vec<Option<String>>,
 }
 
 /// A port in the terms of the shell.
@@ -95,12 +99,12 @@ pub struct Tunnel {
 impl Compiled {
     /// The name of a port.
     pub fn port_name(&self, id: PortId) -> Option<&str> {
-        self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
+        self.port_names.get(id.index())?.as_deref()
     }
 
     /// The name of a network.
     pub fn network_name(&self, id: DomainId) -> Option<&str> {
-        self.networks.iter().find(|(_, domain)| **domain == id).map(|(name, _)| name.as_str())
+        self.network_names.get(id.index())?.as_deref()
     }
 }
 
@@ -108,14 +112,30 @@ impl Compiled {
 pub fn compile(config: &Config, ids: &mut Ids) -> Compiled {
     assign_ids(config, ids);
     let compiler = Compiler { config, ids };
+    let ports = compiler.ports();
+    let networks: BTreeMap<String, DomainId> =
+        config.network.keys().map(|name| (name.clone(), compiler.domain(name))).collect();
     Compiled {
         plan: compiler.plan(),
-        ports: compiler.ports(),
-        networks: config.network.keys().map(|name| (name.clone(), compiler.domain(name))).collect(),
+        port_names: names_by_id(ports.iter().map(|(name, port)| (port.id.index(), name))),
+        network_names: names_by_id(networks.iter().map(|(name, id)| (id.index(), name))),
+        ports,
+        networks,
         workers: usize::from(config.workers),
         spin: Duration::from_micros(u64::from(config.spin_us)),
         not_in_force: force::not_in_force(config),
     }
+}
+
+fn names_by_id<'a>(names: impl Iterator<Item = (usize, &'a String)>) -> Vec<Option<String>> {
+    let mut by_id = Vec::new();
+    for (id, name) in names {
+        if by_id.len() <= id {
+            by_id.resize(id + 1, None);
+        }
+        by_id[id] = Some(name.clone());
+    }
+    by_id
 }
 
 fn assign_ids(config: &Config, ids: &mut Ids) {

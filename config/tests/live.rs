@@ -165,6 +165,8 @@ fn ports_keep_their_ids_and_an_id_that_is_given_up_is_not_reused_at_once() {
     assert_eq!(changes.ports, only(&[("a-first", Change::Added), ("c1", Change::Removed)]));
     assert_eq!(after.ports["a-first"].id, PortId(2), "c1 had 0");
     assert_eq!(after.ports["c2"].id, PortId(1));
+    let names = [0, 1, 2, 3].map(|id| after.port_name(PortId(id)));
+    assert_eq!(names, [None, Some("c2"), Some("a-first"), None]);
 }
 
 #[test]
