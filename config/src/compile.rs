@@ -139,10 +139,17 @@ fn names_by_id<'a>(names: impl Iterator<Item = (usize, &'a String)>) -> Vec<Opti
 }
 
 fn assign_ids(config: &Config, ids: &mut Ids) {
-    ids.domains.assign(&config.network.keys().map(String::as_str).collect(), plan::DOMAINS_MAX);
+    let passed_on =
+        ids.domains.assign(&config.network.keys().map(String::as_str).collect(), plan::DOMAINS_MAX);
     let tunnels: Vec<String> = derive::tunnels(config).map(|(_, port, _)| port).collect();
     let ports: BTreeSet<&str> = config.port.keys().chain(&tunnels).map(String::as_str).collect();
     ids.ports.assign(&ports, plan::PORTS_MAX);
+    // The switch keeps the stations of a domain whose id stays, so their ports must look like others.
+    for (name, port) in config.port.iter().filter(|_| !passed_on.is_empty()) {
+        if derive::memberships(port).any(|(_, network)| passed_on.contains(&ids.domains.id(network))) {
+            ids.ports.give_out(ids.ports.id(name));
+        }
+    }
 }
 
 struct Compiler<'a> {

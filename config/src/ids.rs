@@ -23,8 +23,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// From now on exactly `names` have ids, all below `ids_max`; those that had one keep it. The checks have seen to
-    /// it that there are at most `ids_max` names.
-    pub(crate) fn assign(&mut self, names: &BTreeSet<&str>, ids_max: usize) {
+    /// it that there are at most `ids_max` names. Returns the ids that went from one name to another at once.
+    pub(crate) fn assign(&mut self, names: &BTreeSet<&str>, ids_max: usize) -> BTreeSet<u16> {
         let before: BTreeSet<u16> = self.by_name.values().copied().collect();
         self.by_name.retain(|name, _| names.contains(name.as_str()));
         let kept: BTreeSet<u16> = self.by_name.values().copied().collect();
@@ -33,13 +33,18 @@ impl Table {
         let unused = ids().filter(|id| !before.contains(id));
         let given_up = ids().filter(|id| before.contains(id) && !kept.contains(id));
         let mut free = unused.chain(given_up);
+        let mut passed_on = BTreeSet::new();
         for name in names {
             if !self.by_name.contains_key(*name) {
                 let id = free.next().expect("there are no more names than ids");
                 self.by_name.insert((*name).to_owned(), id);
                 self.give_out(id);
+                if before.contains(&id) {
+                    passed_on.insert(id);
+                }
             }
         }
+        passed_on
     }
 
     /// The id of a name that [`Table::assign`] was told.
@@ -52,7 +57,8 @@ impl Table {
         self.serials.get(usize::from(id)).copied().unwrap_or(0)
     }
 
-    fn give_out(&mut self, id: u16) {
+    /// Counts the id as given out once more: what the switch knows of it no longer holds.
+    pub(crate) fn give_out(&mut self, id: u16) {
         let index = usize::from(id);
         match self.serials.get_mut(index) {
             Some(serial) => *serial = serial.wrapping_add(1),

@@ -244,3 +244,24 @@ fn as_many_ports_as_are_allowed_compile_and_no_more() {
     let report = ports(ports_max + 1).unwrap_err().to_string();
     assert_eq!(report, "x.toml:2:2: 4097 ports (tunnels among them) are more than the 4096 that are allowed");
 }
+
+#[test]
+fn a_network_s_id_that_must_be_passed_on_at_once_renews_its_ports() {
+    let mut document = Document::default();
+    for index in 0..vswitch::plan::DOMAINS_MAX {
+        document.network.insert(format!("n{index}"), NetworkSpec::default());
+    }
+    for network in ["n0", "n1"] {
+        document.port.insert(format!("p-{network}"), in_network(network));
+    }
+    let mut ids = Ids::default();
+    let before = compile(&Config::new(document.clone()).unwrap(), &mut ids);
+    document.network.remove("n0");
+    document.network.insert(name("x"), NetworkSpec::default());
+    document.port.insert(name("p-n0"), in_network("x"));
+    let after = compile(&Config::new(document).unwrap(), &mut ids);
+    assert_eq!(after.networks["x"], before.networks["n0"], "there is no other id");
+    assert_eq!(after.ports["p-n0"].id, before.ports["p-n0"].id);
+    assert_ne!(after.ports["p-n0"].serial, before.ports["p-n0"].serial);
+    assert_eq!(after.ports["p-n1"], before.ports["p-n1"]);
+}
