@@ -33,12 +33,12 @@ pub enum Link {
 }
 
 impl Link {
-    /// The link type that has this meaning in a file.
-    const fn of(data_link: DataLink) -> Option<Self> {
-        match data_link {
-            DataLink::ETHERNET => Some(Self::Ethernet),
-            DataLink::USER0 => Some(Self::VirtioEthernet),
-            _ => None,
+    /// The meaning of a link type, or the number itself if it is foreign.
+    const fn of(link_type: u32) -> Result<Self, u32> {
+        match link_type {
+            1 => Ok(Self::Ethernet),
+            147 => Ok(Self::VirtioEthernet),
+            foreign => Err(foreign),
         }
     }
 
@@ -81,7 +81,7 @@ impl Packet {
     pub fn deliver(&self, frame: &mut FrameBuf) {
         match self.link {
             Link::Ethernet => {
-                assert!(frame.fill(&self.bytes), "the reader refuses packets that are too long")
+                assert!(frame.fill(&self.bytes), "the reader refuses packets that are too long");
             }
             Link::VirtioEthernet => {
                 frame.receive_area()[..self.bytes.len()].copy_from_slice(&self.bytes);

@@ -193,7 +193,7 @@ fn next_of_pcap(reader: &mut PcapReader<Input>, bytes: &mut Vec<u8>) -> Result<O
         TsResolution::NanoSecond => 1,
     };
     let nanos = u64::from(packet.ts_sec) * NANOS_PER_SECOND + u64::from(packet.ts_frac) * nanos_per_unit;
-    let link = Link::of(header.datalink).ok_or_else(|| u32::from(header.datalink));
+    let link = Link::of(header.datalink.into());
     Ok(Some(Found { link, nanos: Some(nanos), original_len: packet.orig_len }))
 }
 
@@ -259,14 +259,14 @@ fn found_by(header: &EnhancedHeader, interfaces: &[InterfaceDescriptionBlock<'_>
     })?;
     let (mut resolution, mut offset_secs) = (RESOLUTION_DEFAULT, 0);
     for option in &interface.options {
-        match option {
-            InterfaceDescriptionOption::IfTsResol(given) => resolution = *given,
+        if let InterfaceDescriptionOption::IfTsResol(given) = option {
+            resolution = *given;
+        } else if let InterfaceDescriptionOption::IfTsOffset(given) = option {
             // Two's complement, which pcap-file does not know.
-            InterfaceDescriptionOption::IfTsOffset(given) => offset_secs = given.cast_signed(),
-            _ => {}
+            offset_secs = given.cast_signed();
         }
     }
-    let link = Link::of(interface.linktype).ok_or_else(|| u32::from(interface.linktype));
+    let link = Link::of(interface.linktype.into());
     Ok(Found { link, nanos: nanos(header.time, resolution, offset_secs), original_len: header.original_len })
 }
 
@@ -276,7 +276,7 @@ fn nanos(time: u64, resolution: u8, offset_secs: i64) -> Option<u64> {
     let time = u128::from(time);
     let nanos = if resolution & 0x80 != 0 {
         // Units of 2⁻ᵉ seconds; 64 and 30 bits fit 128.
-        time * u128::from(NANOS_PER_SECOND) >> exponent
+        (time * u128::from(NANOS_PER_SECOND)) >> exponent
     } else if exponent <= 9 {
         time * 10_u128.pow(9 - exponent)
     } else {

@@ -1,0 +1,173 @@
+//! A node under a virtual clock.
+//!
+//! The clock moves only forwards, from event to event. Before an event at a later time the node is woken at each of
+//! its deadlines on the way, in their order; a deadline at the very time of an event comes before it. Each event is
+//! followed by the [laws](crate::laws).
+//!
+//! What leaves is remembered with the time of the event that sent it, so that draining the outbox after one event or
+//! after many gives the same result.
+
+use std::fmt;
+use std::sync::Arc;
+
+use node::{Counters, Event, Node, Notice, Outbox, Plan};
+use wire::{FrameBuf, Instant, PortId};
+
+use crate::laws::Laws;
+
+/// A node, its clock and its outbox.
+pub struct Driver {
+    node: Node,
+    outbox: Outbox,
+    laws: Laws,
+    now: Instant,
+    seed: u64,
+    /// Events handled.
+    events: u64,
+    marks: Vec<Mark>,
+}
+
+/// How far the outbox was filled after an event.
+struct Mark {
+    at: Instant,
+    sends: usize,
+    notices: usize,
+}
+
+/// What comes out of a node.
+pub enum Departure<'a> {
+    /// A frame leaves.
+    Frame {
+        /// Where.
+        port: PortId,
+        /// What.
+        frame: &'a mut FrameBuf,
+    },
+    /// Something worth telling has happened.
+    Notice(Notice),
+}
+
+impl Driver {
+    /// A node whose first event, at `start`, is `plan`. The plan has been checked.
+    pub fn new(seed: u64, start: Instant, plan: Arc<Plan>) -> Self {
+        let mut driver = Self {
+            node: Node::new(seed),
+            outbox: Outbox::default(),
+            laws: Laws::default(),
+            now: start,
+            seed,
+            events: 0,
+            marks: Vec::new(),
+        };
+        driver.handle(start, Event::Configure(plan));
+        driver
+    }
+
+    /// What time it is.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What the node has counted.
+    pub fn counters(&self) -> &Counters {
+        self.node.counters()
+    }
+
+    /// The node itself.
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Events since the outbox was drained, wake-ups among them.
+    pub fn undrained(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// An empty buffer for the next frame.
+    pub fn buffer(&mut self) -> FrameBuf {
+        self.outbox.pool.take()
+    }
+
+    /// Wakes the node at every deadline up to `at`.
+    pub fn advance(&mut self, at: Instant) {
+        while let Some((deadline, why)) = self.node.next_deadline().filter(|(deadline, _)| *deadline <= at) {
+            // A deadline that was missed is due now: the clock does not go back.
+            self.handle_one(self.now.max(deadline), Event::Wake);
+            let next = self.node.next_deadline();
+            assert!(
+                next.is_none_or(|(next, _)| next > self.now),
+                "woken for {why:?}, the node still waits for a time that has passed: {next:?}; {self}"
+            );
+        }
+        self.now = self.now.max(at);
+    }
+
+    /// Lets time pass until `at`, then hands over the event.
+    ///
+    /// # Panics
+    /// The node breaks a law, which is a mistake in the node.
+    pub fn handle(&mut self, at: Instant, event: Event) {
+        self.advance(at);
+        self.handle_one(self.now, event);
+    }
+
+    fn handle_one(&mut self, at: Instant, event: Event) {
+        self.now = at;
+        self.events += 1;
+        let (mut frame, mut plan) = (None, None);
+        match &event {
+            Event::Frame { port, frame: arrives } => frame = Some((*port, arrives)),
+            Event::Configure(next) => plan = Some(Arc::clone(next)),
+            Event::Wake | Event::Flush(_) | Event::Gossip(_) => {}
+        }
+        self.laws.before(&self.node, &self.outbox, frame);
+        if let Some(plan) = plan {
+            self.laws.configured(&plan);
+        }
+        self.node.handle(at, event, &mut self.outbox);
+        if let Err(law) = self.laws.after(&self.node, &mut self.outbox) {
+            panic!("{law}; {self}");
+        }
+        let (sends, notices) = (self.outbox.sends().len(), self.outbox.notices.len());
+        self.marks.push(Mark { at, sends, notices });
+    }
+
+    /// Empties the outbox into `take`, each with the time at which it left.
+    ///
+    /// # Errors
+    /// The first that `take` returns; what was not taken is lost.
+    pub fn drain<E>(
+        &mut self,
+        mut take: impl FnMut(Instant, Departure<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sends = self.outbox.sends().to_vec();
+        let notices = std::mem::take(&mut self.outbox.notices);
+        let (mut sent, mut told) = (0, 0);
+        let mut outcome = Ok(());
+        for mark in self.marks.drain(..) {
+            for send in &sends[sent..mark.sends] {
+                let frame = self.outbox.frame(*send);
+                outcome = outcome.and_then(|()| take(mark.at, Departure::Frame { port: send.port, frame }));
+            }
+            for notice in &notices[told..mark.notices] {
+                outcome = outcome.and_then(|()| take(mark.at, Departure::Notice(*notice)));
+            }
+            (sent, told) = (mark.sends, mark.notices);
+        }
+        self.outbox.clear_sends();
+        outcome
+    }
+}
+
+/// What a failure needs to be found again.
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, events, now, .. } = self;
+        write!(
+            f,
+            "seed {seed}, event {events}, at {} ns, waiting for {:?}",
+            now.as_nanos(),
+            self.node.next_deadline()
+        )
+    }
+}

@@ -1,0 +1,222 @@
+//! The laws a node keeps whatever it is asked, checked after every event by reckoning them from the plan alone.
+//!
+//! - Every walk ends exactly one way, and a frame that came in is counted once.
+//! - What leaves carries a tag (or none) that the egress port has for the domain of the frame that came in: nothing
+//!   leaks into another network.
+//! - A frame does not return through its ingress port, reaches no port twice, and passes between two isolated ports
+//!   never. The router's answers are new frames and may go back to the asker.
+//! - A frame that is switched keeps its octets, tag and tunnel header aside.
+//! - What leaves fits the egress MTU, and its virtio header tells the truth about it.
+//! - The stations of a port and of a domain stay within their limits.
+//! - After it was woken, a node waits for a later time.
+//!
+//! A broken law is a mistake of ours: the [`crate::Driver`] panics with the law, the seed, the event and the time.
+
+use std::sync::Arc;
+
+use node::{Counters, Node, Outbox, Plan, Send};
+use vswitch::{Isolation, PortPlan};
+use wire::ethernet::{EthernetHeader, HEADER_LEN, TAG_LEN};
+use wire::{DomainId, FrameBuf, PortId};
+
+/// What is remembered from before an event, and the plan that holds.
+#[derive(Debug, Default)]
+pub(crate) struct Laws {
+    plan: Arc<Plan>,
+    /// Index into the plan's ports by [`PortId`].
+    places: Vec<Option<usize>>,
+    before: Tally,
+    arrived: Option<Arrived>,
+}
+
+/// The totals that the laws compare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    received: u64,
+    forwarded: u64,
+    consumed: u64,
+    dropped: u64,
+    sends: usize,
+}
+
+/// The frame that came in, as it came.
+#[derive(Debug)]
+struct Arrived {
+    port: PortId,
+    domain: Option<DomainId>,
+    /// Octets inside the tunnel header, if the port is a tunnel.
+    frame: Vec<u8>,
+    stations_of_port: u32,
+    stations_of_domain: u32,
+}
+
+type Verdict = Result<(), String>;
+
+fn ensure(holds: bool, law: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(law()) }
+}
+
+impl Laws {
+    /// From now on this plan holds.
+    pub(crate) fn configured(&mut self, plan: &Arc<Plan>) {
+        self.places.clear();
+        for (index, port) in plan.switch.ports.iter().enumerate() {
+            if self.places.len() <= port.id.index() {
+                self.places.resize(port.id.index() + 1, None);
+            }
+            self.places[port.id.index()] = Some(index);
+        }
+        self.plan = Arc::clone(plan);
+    }
+
+    /// Takes note of where things stand before an event, and of the frame that is about to come in.
+    pub(crate) fn before(&mut self, node: &Node, out: &Outbox, frame: Option<(PortId, &FrameBuf)>) {
+        self.before = tally(node.counters(), out);
+        self.arrived = frame.map(|(port, frame)| {
+            let inner = frame.bytes().get(self.tunnel_header_len(port)..).unwrap_or_default().to_vec();
+            let domain = self.port(port).and_then(|port| domain_on(port, &inner));
+            Arrived {
+                port,
+                domain,
+                frame: inner,
+                stations_of_port: node.stations_of_port(port),
+                stations_of_domain: domain.map_or(0, |domain| node.stations_of_domain(domain)),
+            }
+        });
+    }
+
+    /// The first law that the event has broken.
+    pub(crate) fn after(&self, node: &Node, out: &mut Outbox) -> Verdict {
+        let after = tally(node.counters(), out);
+        ensure(node.counters().balance(), || format!("walks do not add up: {after:?}"))?;
+        ensure(out.gossip.is_empty(), || "a lone node gossips".to_owned())?;
+        let sends = out.sends()[self.before.sends..].to_vec();
+        let Some(arrived) = &self.arrived else {
+            ensure(after == self.before, || format!("no frame came in, and still {after:?}"))?;
+            return ensure(sends.is_empty(), || "no frame came in, and one leaves".to_owned());
+        };
+        let consumed = self.ending(&after, sends.len())?;
+        for (index, send) in sends.iter().enumerate() {
+            self.leaves(arrived, consumed, *send, out).map_err(|law| {
+                format!(
+                    "{law}; it came in through port {} and leaves through {}",
+                    arrived.port.0, send.port.0
+                )
+            })?;
+            let again = sends[..index].iter().any(|earlier| earlier.port == send.port);
+            let in_pieces = self.tunnel_header_len(send.port) > 0;
+            ensure(!again || in_pieces, || format!("a frame leaves twice through port {}", send.port.0))?;
+        }
+        self.stations(arrived, node)
+    }
+
+    /// Exactly one ending; whether it is that the router took the frame.
+    fn ending(&self, after: &Tally, sends: usize) -> Result<bool, String> {
+        let before = &self.before;
+        let ends = [
+            after.received - before.received,
+            after.forwarded - before.forwarded,
+            after.consumed - before.consumed,
+            after.dropped - before.dropped,
+        ];
+        let sends_at_least_one = sends > 0;
+        let is_right = match ends {
+            [1, 1, 0, 0] => sends_at_least_one,
+            [1, 0, 1, 0] => true,
+            [1, 0, 0, 1] => !sends_at_least_one,
+            _ => false,
+        };
+        ensure(is_right, || {
+            format!("received, forwarded, consumed, dropped grew by {ends:?} with {sends} frames leaving")
+        })?;
+        Ok(ends[2] == 1)
+    }
+
+    fn leaves(&self, arrived: &Arrived, consumed: bool, send: Send, out: &mut Outbox) -> Verdict {
+        let egress = self.port(send.port).ok_or("a frame leaves through a port that does not exist")?;
+        let header_len = self.tunnel_header_len(send.port);
+        let frame = out.frame(send);
+        let inner = frame.bytes().get(header_len..).ok_or("what leaves is shorter than its tunnel header")?;
+        let domain = domain_on(egress, inner);
+        ensure(domain.is_some() && domain == arrived.domain, || {
+            format!("a frame of domain {:?} leaves into {domain:?}", arrived.domain)
+        })?;
+        if !consumed {
+            ensure(send.port != arrived.port, || "a frame returns through its ingress port".to_owned())?;
+            let is_isolated =
+                |port: Option<&PortPlan>| port.is_some_and(|port| port.isolation == Isolation::Isolated);
+            ensure(!(is_isolated(Some(egress)) && is_isolated(self.port(arrived.port))), || {
+                "a frame passes between two isolated ports".to_owned()
+            })?;
+            // A tunnel's pieces have been cut and their checksums finished.
+            ensure(header_len > 0 || untagged(inner) == untagged(&arrived.frame), || {
+                "a switched frame has other octets than it came with".to_owned()
+            })?;
+        }
+        let longest = if header_len == 0 { frame.segment_len() } else { inner.len() };
+        let untagged_len = longest.saturating_sub(tag_len(inner));
+        ensure(untagged_len <= HEADER_LEN + usize::from(egress.mtu), || {
+            format!("{longest} octets leave where the MTU is {}", egress.mtu)
+        })?;
+        let claim = frame.offload.check(frame.len());
+        ensure(claim.is_ok(), || format!("what leaves claims more than it has: {:?}", frame.offload))
+    }
+
+    fn stations(&self, arrived: &Arrived, node: &Node) -> Verdict {
+        let Some(port) = self.port(arrived.port) else { return Ok(()) };
+        let count = node.stations_of_port(port.id);
+        // A plan with a smaller limit forgets nobody; it only admits no more.
+        ensure(count <= port.stations_max.max(arrived.stations_of_port), || {
+            format!("port {} has {count} stations and may have {}", port.id.0, port.stations_max)
+        })?;
+        let Some(domain) =
+            arrived.domain.and_then(|id| self.plan.switch.domains.iter().find(|known| known.id == id))
+        else {
+            return Ok(());
+        };
+        let count = node.stations_of_domain(domain.id);
+        ensure(count <= domain.stations_max.max(arrived.stations_of_domain), || {
+            format!("domain {} has {count} stations and may have {}", domain.id.0, domain.stations_max)
+        })
+    }
+
+    fn port(&self, id: PortId) -> Option<&PortPlan> {
+        self.places.get(id.index()).copied().flatten().map(|index| &self.plan.switch.ports[index])
+    }
+
+    fn tunnel_header_len(&self, port: PortId) -> usize {
+        self.plan.tunnels.iter().find(|(tunnel, _)| *tunnel == port).map_or(0, |(_, plan)| plan.header_len())
+    }
+}
+
+fn tally(counters: &Counters, out: &Outbox) -> Tally {
+    Tally {
+        received: counters.received,
+        forwarded: counters.forwarded,
+        consumed: counters.consumed,
+        dropped: counters.dropped,
+        sends: out.sends().len(),
+    }
+}
+
+/// Which domain a frame is in on this port's wire, by its tag.
+fn domain_on(port: &PortPlan, frame: &[u8]) -> Option<DomainId> {
+    let tag = EthernetHeader::parse(frame)?.tag;
+    // VLAN 0 is a priority and no tag; 4095 is nobody's.
+    let vid = match tag.map(|tag| tag.0 & 0x0fff) {
+        None | Some(0) => None,
+        Some(_) => Some(tag?.vid()?),
+    };
+    port.memberships.iter().find(|member| member.vid == vid).map(|member| member.domain)
+}
+
+/// The octets of a frame without its tag, in two parts: addresses, and type with payload.
+fn untagged(frame: &[u8]) -> (&[u8], &[u8]) {
+    let (addresses, rest) = frame.split_at(frame.len().min(12));
+    (addresses, &rest[tag_len(frame)..])
+}
+
+fn tag_len(frame: &[u8]) -> usize {
+    let is_tagged = EthernetHeader::parse(frame).is_some_and(|header| header.tag.is_some());
+    if is_tagged { TAG_LEN } else { 0 }
+}

@@ -1,0 +1,249 @@
+//! Replay: captures enter their ports in the order of their times, and what leaves is captured.
+//!
+//! Packets of several captures at the same time enter in the order in which the captures were named; packets of one
+//! capture in the order of the file. The node gets its plan at the time of the first packet and is woken at its
+//! deadlines in between; the replay ends with the last packet. Nothing else goes in, so the same configuration,
+//! captures and seed give the same octets out on every machine and for every batch size.
+//!
+//! Out come `PORT.pcapng` for each port, `counters.txt` with every counter that is not zero, and `events.txt`.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use config::Compiled;
+use node::Event;
+use wire::{Instant, PortId};
+
+use crate::capture::{CaptureError, CaptureReader, CaptureWriter, Packet};
+use crate::describe;
+use crate::driver::{Departure, Driver};
+
+/// What is counted, in the output directory.
+pub const COUNTERS_FILE: &str = "counters.txt";
+/// What was told, in the output directory.
+pub const EVENTS_FILE: &str = "events.txt";
+
+/// What to replay.
+#[derive(Clone, Debug)]
+pub struct Replay<'a> {
+    /// The switch.
+    pub compiled: &'a Compiled,
+    /// Captures with the names of the ports that they enter.
+    pub inputs: Vec<(String, PathBuf)>,
+    /// The directory that the outcome goes to; made if need be.
+    pub out: PathBuf,
+    /// Events handled before the outbox is drained, at least one. The outcome is the same for each.
+    pub batch: usize,
+    /// The node's seed.
+    pub seed: u64,
+}
+
+/// What a replay came to, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Frames that entered.
+    pub frames_in: u64,
+    /// Frames that left.
+    pub frames_out: u64,
+    /// Captures with packets that were earlier than the one before them, and how many.
+    pub late: Vec<(PathBuf, u64)>,
+}
+
+/// Why a replay did not come to its end.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// A capture, or a file of the outcome.
+    Capture(CaptureError),
+    /// A capture is to enter a port that the configuration does not have.
+    UnknownPort {
+        /// The port.
+        port: String,
+        /// The ports there are.
+        known: Vec<String>,
+    },
+    /// A capture that is read would be written over.
+    Overwrites(PathBuf),
+}
+
+impl Replay<'_> {
+    /// Replays.
+    ///
+    /// # Errors
+    /// See [`ReplayError`]. What has been written by then stays.
+    pub fn run(&self) -> Result<Outcome, ReplayError> {
+        let mut arrivals = Arrivals::open(self)?;
+        let mut departures = Departures::create(self)?;
+        let start = arrivals.next_at().unwrap_or(Instant::ZERO);
+        let mut driver = Driver::new(self.seed, start, Arc::new(self.compiled.plan.clone()));
+        let mut outcome = Outcome::default();
+        while let Some((port, packet)) = arrivals.next() {
+            let mut frame = driver.buffer();
+            packet.deliver(&mut frame);
+            driver.handle(packet.at, Event::Frame { port, frame });
+            outcome.frames_in += 1;
+            arrivals.read_on()?;
+            if driver.undrained() >= self.batch {
+                departures.take(&mut driver)?;
+            }
+        }
+        departures.take(&mut driver)?;
+        outcome.frames_out = departures.frames;
+        departures.finish(self, &driver)?;
+        outcome.late = arrivals.late();
+        Ok(outcome)
+    }
+}
+
+/// The next packet of every capture, earliest first.
+struct Arrivals {
+    captures: Vec<Arriving>,
+    /// Time of the next packet, and which capture it is in.
+    queue: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// The capture whose packet has been taken.
+    taken: Option<usize>,
+}
+
+struct Arriving {
+    port: PortId,
+    reader: CaptureReader,
+    packet: Packet,
+}
+
+impl Arrivals {
+    fn open(replay: &Replay<'_>) -> Result<Self, ReplayError> {
+        let mut arrivals = Self { captures: Vec::new(), queue: BinaryHeap::new(), taken: None };
+        for (name, path) in &replay.inputs {
+            let ports = &replay.compiled.ports;
+            let port = ports.get(name).ok_or_else(|| ReplayError::UnknownPort {
+                port: name.clone(),
+                known: ports.keys().cloned().collect(),
+            })?;
+            let reader = CaptureReader::open(path)?;
+            arrivals.captures.push(Arriving { port: port.id, reader, packet: Packet::empty() });
+            arrivals.read(arrivals.captures.len() - 1)?;
+        }
+        Ok(arrivals)
+    }
+
+    fn next_at(&self) -> Option<Instant> {
+        self.queue.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The earliest packet; [`Arrivals::read_on`] follows.
+    fn next(&mut self) -> Option<(PortId, &Packet)> {
+        let Reverse((_, index)) = self.queue.pop()?;
+        self.taken = Some(index);
+        let Arriving { port, packet, .. } = &self.captures[index];
+        Some((*port, packet))
+    }
+
+    fn read_on(&mut self) -> Result<(), CaptureError> {
+        self.taken.take().map_or(Ok(()), |index| self.read(index))
+    }
+
+    fn read(&mut self, index: usize) -> Result<(), CaptureError> {
+        let Arriving { reader, packet, .. } = &mut self.captures[index];
+        if reader.read(packet)? {
+            self.queue.push(Reverse((packet.at, index)));
+        }
+        Ok(())
+    }
+
+    fn late(&self) -> Vec<(PathBuf, u64)> {
+        let readers = self.captures.iter().map(|arriving| &arriving.reader);
+        readers
+            .filter(|reader| reader.late() > 0)
+            .map(|reader| (reader.path().to_owned(), reader.late()))
+            .collect()
+    }
+}
+
+/// The files of the outcome.
+struct Departures<'a> {
+    compiled: &'a Compiled,
+    captures: BTreeMap<PortId, CaptureWriter>,
+    events: String,
+    frames: u64,
+}
+
+impl<'a> Departures<'a> {
+    fn create(replay: &Replay<'a>) -> Result<Self, ReplayError> {
+        let compiled = replay.compiled;
+        fs::create_dir_all(&replay.out)
+            .map_err(|error| CaptureError::io(&replay.out, "create it", &error))?;
+        let mut captures = BTreeMap::new();
+        for (name, port) in &compiled.ports {
+            let path = replay.out.join(capture_file(name));
+            let is_same = |input: &Path| matches!((input.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
+            if replay.inputs.iter().any(|(_, input)| is_same(input)) {
+                return Err(ReplayError::Overwrites(path));
+            }
+            captures.insert(port.id, CaptureWriter::create(&path, name)?);
+        }
+        Ok(Self { compiled, captures, events: String::new(), frames: 0 })
+    }
+
+    fn take(&mut self, driver: &mut Driver) -> Result<(), CaptureError> {
+        driver.drain(|at, departure| match departure {
+            Departure::Frame { port, frame } => {
+                self.frames += 1;
+                self.captures.get_mut(&port).expect("a port that exists has a capture").write_frame(at, frame)
+            }
+            Departure::Notice(notice) => {
+                self.events +=
+                    &format!("{} {}\n", describe::time(at), describe::notice(notice, self.compiled));
+                Ok(())
+            }
+        })
+    }
+
+    fn finish(&mut self, replay: &Replay<'_>, driver: &Driver) -> Result<(), CaptureError> {
+        for capture in self.captures.values_mut() {
+            capture.flush()?;
+        }
+        let counters = describe::counters(driver.counters(), self.compiled);
+        for (file, text) in [(COUNTERS_FILE, &counters), (EVENTS_FILE, &self.events)] {
+            let path = replay.out.join(file);
+            fs::write(&path, text).map_err(|error| CaptureError::io(&path, "write it", &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The file of a port's capture, in the output directory.
+pub fn capture_file(port: &str) -> String {
+    format!("{port}.pcapng")
+}
+
+impl From<CaptureError> for ReplayError {
+    fn from(error: CaptureError) -> Self {
+        Self::Capture(error)
+    }
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capture(error) => error.fmt(f),
+            Self::UnknownPort { port, known } if known.is_empty() => {
+                write!(f, "there is no port {port:?}: the configuration has no ports")
+            }
+            Self::UnknownPort { port, known } => {
+                write!(f, "there is no port {port:?}; the configuration has {}", known.join(", "))
+            }
+            Self::Overwrites(path) => {
+                write!(
+                    f,
+                    "{} is read and would be written over; choose another output directory",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
