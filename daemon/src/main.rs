@@ -20,6 +20,6 @@ fn main() -> ExitCode {
         Command::Events(args) => cli::finish(cli::ask_events(&args, &common)),
         Command::Apply(args) => cli::finish(cli::ask_apply(&args, &common)),
         Command::Config => cli::finish(cli::ask_config(&common)),
-        Command::Replay(args) => replay::run(&args),
+        Command::Replay(args) => replay::run(&args, &common),
     }
 }

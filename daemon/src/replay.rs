@@ -1,12 +1,85 @@
-//! `tapestry replay`: captures through a switch under a virtual clock.
+//! `tapestry replay`: captures through a switch under a virtual clock, and whether the outcome is the expected one.
+//!
+//! Reads the configuration and leaves the rest to [`sim`]. Exit code 0 if the replay ran and nothing differs, 1 if
+//! something differs or a file cannot be read or written, 2 if the configuration is wrong, 3 if it has no such port.
 
 use std::process::ExitCode;
 
-use crate::cli::ReplayArgs;
+use serde::Serialize;
+use sim::{Replay, ReplayError, compare};
+
+use crate::api::{ApiError, ErrorKind};
+use crate::cli::{self, Common, Failure, ReplayArgs};
+
+/// What a replay came to.
+#[derive(Serialize)]
+struct Verdict {
+    /// Frames that entered.
+    frames_in: u64,
+    /// Frames that left.
+    frames_out: u64,
+    /// Captures with packets that were earlier than the one before them.
+    warnings: Vec<String>,
+    /// The first difference from what was expected.
+    difference: Option<String>,
+}
 
 /// Replays, and compares with what was expected if that was given.
-pub fn run(args: &ReplayArgs) -> ExitCode {
-    let _ = args;
-    eprintln!("error: replay: the simulator is not here yet");
-    ExitCode::FAILURE
+pub fn run(args: &ReplayArgs, common: &Common) -> ExitCode {
+    cli::finish(replay(args, common))
+}
+
+fn replay(args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
+    let config = cli::read_configuration(&args.config, common)?.1;
+    let compiled = config::compile(&config, &mut config::Ids::default());
+    // Whoever only wants to compare names no place for the outcome.
+    let scratch = tempfile::tempdir().map_err(|error| failed("cannot make a temporary directory", &error))?;
+    let out = args.out.clone().unwrap_or_else(|| scratch.path().to_owned());
+    let replay = Replay {
+        compiled: &compiled,
+        inputs: args.inputs.clone(),
+        out: out.clone(),
+        batch: args.batch.into(),
+        seed: args.seed,
+    };
+    let outcome = replay.run().map_err(|error| refused(&error))?;
+    let difference = match &args.expect {
+        Some(expect) => compare::compare(&out, expect).map_err(|error| failed("cannot compare", &error))?,
+        None => None,
+    };
+    let late = |(path, count): &(std::path::PathBuf, u64)| {
+        format!("{}: {count} packets were earlier than the one before them", path.display())
+    };
+    let verdict = Verdict {
+        frames_in: outcome.frames_in,
+        frames_out: outcome.frames_out,
+        warnings: outcome.late.iter().map(late).collect(),
+        difference: difference.map(|difference| difference.to_string()),
+    };
+    cli::answer(common, &verdict, show)?;
+    if verdict.difference.is_some() { Err(Failure::Said(1)) } else { Ok(()) }
+}
+
+fn show(verdict: &Verdict) -> String {
+    let mut text = format!("{} frames in, {} frames out\n", verdict.frames_in, verdict.frames_out);
+    for warning in &verdict.warnings {
+        text += &format!("warning: {warning}\n");
+    }
+    if let Some(difference) = &verdict.difference {
+        text += &format!("differs: {difference}\n");
+    }
+    text
+}
+
+fn refused(error: &ReplayError) -> Failure {
+    let kind = match error {
+        ReplayError::Capture(_) => ErrorKind::Internal,
+        ReplayError::UnknownPort { .. } => ErrorKind::NotFound,
+        ReplayError::Overwrites(_) => ErrorKind::Invalid,
+    };
+    Failure::Refused(ApiError::new(kind, "replay", error.to_string()))
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::Refused(ApiError::new(ErrorKind::Internal, what, error.to_string()))
 }

@@ -1,11 +1,11 @@
 //! Modes that ask the daemon: each is one or two requests and an answer shown.
 
-use std::fs;
 use std::io::{self, Write as _};
 
 use hyper::Method;
 use serde::Serialize;
 
+use super::check::read_configuration;
 use super::client::{Client, path, query};
 use super::options::{NetworkOptions, PortOptions};
 use super::{
@@ -154,10 +154,8 @@ pub fn ask_events(args: &EventsArgs, common: &Common) -> Result<(), Failure> {
 
 /// `tapestry apply FILE`
 pub fn ask_apply(args: &FileArgs, common: &Common) -> Result<(), Failure> {
-    let file = args.file.display().to_string();
-    let text = fs::read_to_string(&args.file).map_err(|error| Failure::invalid(&file, error.to_string()))?;
     // Checked here first: only we know the file's name, which the daemon could not put before the line.
-    config::check(&file, &text).map_err(|report| super::check::fail(&report, common))?;
+    let (text, _) = read_configuration(&args.file, common)?;
     let applied: Applied = Client::new(&common.socket)?.put_text("/v1/config", text)?;
     answer(common, &applied, show::applied)
 }
@@ -175,7 +173,7 @@ pub fn ask_config(common: &Common) -> Result<(), Failure> {
 }
 
 /// Prints `value` as the user wants it.
-pub(super) fn answer<T: Serialize>(
+pub(crate) fn answer<T: Serialize>(
     common: &Common,
     value: &T,
     show: impl FnOnce(&T) -> String,

@@ -19,8 +19,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use wire::Mac;
 
+pub(crate) use ask::answer;
 pub use ask::{ask_apply, ask_config, ask_drops, ask_events, ask_fdb, ask_network, ask_port, ask_status};
 pub use check::check;
+pub(crate) use check::read_configuration;
 pub use failure::{Failure, finish};
 
 use options::{NetworkOptions, PortOptions};

@@ -211,3 +211,40 @@ fn a_closed_pipe_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+/// A capture in which one broadcast is sent at 1 s: pcap, microseconds, Ethernet.
+fn capture_of_a_broadcast() -> Vec<u8> {
+    let mut frame = [&[0xff; 6][..], &[0x02, 0, 0, 0, 0, 1], &[0x88, 0xb5]].concat();
+    frame.resize(60, 0);
+    let words: [u32; 10] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1, 1, 0, 60, 60];
+    let header = words.iter().flat_map(|word| word.to_le_bytes());
+    header.chain(frame).collect()
+}
+
+#[test]
+fn replays_are_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let nowhere = directory.path().join("nobody.sock");
+    fs::write(at("t.toml"), NETWORK.to_owned() + "[port.p]\nnetwork = \"a\"\n[port.q]\nnetwork = \"a\"\n")
+        .unwrap();
+    fs::write(at("in.pcap"), capture_of_a_broadcast()).unwrap();
+    let line = format!("replay -c {} --in p={}", at("t.toml"), at("in.pcap"));
+
+    let output = run(&nowhere, &format!("{line} --out {}", at("out")));
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"1 frames in, 1 frames out\n");
+    assert!(fs::metadata(at("out/q.pcapng")).unwrap().len() > 0);
+
+    let again = format!("{line} --batch 7 --expect {}", at("out"));
+    assert!(run(&nowhere, &again).status.success());
+    fs::write(at("out/counters.txt"), "never 1\n").unwrap();
+    let output = run(&nowhere, &again);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("differs: "));
+
+    fails(&nowhere, &line.replace("p=", "nobody="), 2); // Neither --out nor --expect.
+    fails(&nowhere, &again.replace("p=", "nobody="), 3);
+    fails(&nowhere, &again.replace("t.toml", "none.toml"), 2);
+    fails(&nowhere, &again.replace("in.pcap", "none.pcap"), 1);
+}
