@@ -153,6 +153,7 @@ fn port_called(name: &str) -> String {
 }
 
 /// The operating system's refusal as an answer.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list of kinds is open")]
 pub(super) fn refused(what: &str, error: &io::Error) -> ApiError {
     let (kind, next) = match error.kind() {
         io::ErrorKind::PermissionDenied => {
