@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use config::{Config, Document};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::{ApiError, ErrorKind, Operations as _};
 use crate::supervisor::{Options, Supervisor};
@@ -47,11 +47,12 @@ fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
         tracing::warn!("not in force: {text}");
     }
     let server = claimed.serve(Arc::clone(&supervisor) as _)?;
+    let signals = Signals::listen()?; // Before anybody is told that it may send some.
     let summary = summary(&supervisor);
     tracing::info!("ready: {summary}, control socket {}", socket.display());
     notify::ready(&summary);
 
-    wait_for_the_end(&supervisor, file);
+    signals.wait_for_the_end(|| reload(&supervisor, file));
 
     tracing::info!("stopping");
     notify::stopping();
@@ -78,23 +79,39 @@ fn summary(supervisor: &Supervisor) -> String {
     format!("{}, {}", count(networks, "network"), count(ports, "port"))
 }
 
-/// Returns at SIGTERM or SIGINT; meanwhile each SIGHUP applies the file again.
-fn wait_for_the_end(supervisor: &Supervisor, file: Option<&Path>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    let runtime = runtime.expect("a process that runs workers can make one more epoll descriptor");
-    runtime.block_on(async {
-        let listen = |kind| signal(kind).expect("these signals can be caught");
-        let mut terminate = listen(SignalKind::terminate());
-        let mut interrupt = listen(SignalKind::interrupt());
-        let mut hangup = listen(SignalKind::hangup());
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => reload(supervisor, file),
+/// The signals that mean something to a switch, caught from [`Signals::listen`] on.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, ApiError> {
+        let refused =
+            |error: std::io::Error| ApiError::new(ErrorKind::Internal, "signals", error.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(refused)?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).map_err(refused)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+        let hangup = signal(SignalKind::hangup()).map_err(refused)?;
+        drop(entered);
+        Ok(Self { runtime, terminate, interrupt, hangup })
+    }
+
+    /// Returns at SIGTERM or SIGINT; meanwhile each SIGHUP calls `on_hangup`.
+    fn wait_for_the_end(mut self, on_hangup: impl Fn()) {
+        self.runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => return,
+                    _ = self.interrupt.recv() => return,
+                    _ = self.hangup.recv() => on_hangup(),
+                }
             }
-        }
-    });
+        });
+    }
 }
 
 fn reload(supervisor: &Supervisor, file: Option<&Path>) {

@@ -48,6 +48,14 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<(Device,
     let queue_count = u16::try_from(queues).expect("workers are few");
     let exists = namespace.is_none() && link::find(&Namespace::current()?, &blueprint.ifname)?.is_some();
     let tap = if exists { Tap::adopt(&blueprint.ifname, queue_count)? } else { Tap::create(queue_count)? };
+    if tap.queue_count() < queues {
+        let why = format!("has one queue, and the switch has {queues} workers, each of which needs its own");
+        let next = "create it with multi_queue, or run with workers = 1";
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("device {:?} {why}; {next}", blueprint.ifname),
+        ));
+    }
     let interface = Interface {
         name: blueprint.ifname.clone(),
         namespace,

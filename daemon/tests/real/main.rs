@@ -6,9 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod adopt;
+mod daemon;
+mod demo;
 mod link;
 mod namespace;
 mod steering;
 mod support;
+mod switch;
 mod tap;
 mod traffic;

@@ -1,0 +1,295 @@
+//! The switch process in real namespaces: traffic, live changes, failures, endings.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use tapestry::link::{self, Namespace};
+use tapestry::sys::tun;
+
+use crate::daemon::{Daemon, PATIENCE, tapestry};
+use crate::support::{able, names, namespace, start};
+
+/// Stations .2, .3, … of network "a", each port named after its position.
+fn configuration(head: &str, stations: &[&Namespace]) -> String {
+    let mut text = format!("{head}\n[network.a]\nsubnet = [\"172.16.0.0/16\"]\ngateway = [\"172.16.0.1\"]\n");
+    for (index, station) in stations.iter().enumerate() {
+        let host = index + 2;
+        text += &format!(
+            "[port.p{index}]\nnetwork = \"a\"\nnetns = {:?}\nifname = \"eth0\"\naddress = [\"172.16.0.{host}/16\"]\n",
+            station.path()
+        );
+    }
+    text
+}
+
+/// Sends numbered datagrams on each of several flows and checks that every one arrives, each flow in order. At most a
+/// window of them is under way, so that no buffer can be blamed for a loss.
+fn numbered(
+    from: &Namespace,
+    towards: &Namespace,
+    to: &str,
+    flows: usize,
+    count: u32,
+    mut between: impl FnMut(u32),
+) {
+    const WINDOW: u32 = 32;
+    let bind = |namespace: &Namespace, address: &str| -> UdpSocket {
+        let socket = namespace.run(|| UdpSocket::bind((address, 0))).unwrap().unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    };
+    let pairs: Vec<(UdpSocket, UdpSocket)> = (0..flows)
+        .map(|_| {
+            let (sender, receiver) = (bind(from, "0.0.0.0"), bind(towards, to));
+            sender.connect(receiver.local_addr().unwrap()).unwrap();
+            (sender, receiver)
+        })
+        .collect();
+    let mut expected = 0;
+    for sequence in 0..count {
+        for (sender, _) in &pairs {
+            sender.send(&sequence.to_be_bytes()).unwrap();
+        }
+        between(sequence);
+        while sequence + 1 - expected >= WINDOW || (sequence + 1 == count && expected < count) {
+            for (_, receiver) in &pairs {
+                let mut bytes = [0; 4];
+                receiver
+                    .recv(&mut bytes)
+                    .unwrap_or_else(|error| panic!("datagram {expected} is lost: {error}"));
+                assert_eq!(u32::from_be_bytes(bytes), expected, "out of order");
+            }
+            expected += 1;
+        }
+    }
+}
+
+#[test]
+fn tcp_crosses_and_the_tables_tell() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+    let daemon = Daemon::start(&configuration("", &[&ns1, &ns2]));
+    let listener = ns2.run(|| TcpListener::bind("172.16.0.3:0")).unwrap().unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let mut client = ns1.run(|| TcpStream::connect(address)).unwrap().unwrap();
+    let (mut server, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip().to_string(), "172.16.0.2");
+    client.write_all(b"woven").unwrap();
+    let mut word = [0; 5];
+    server.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"woven");
+
+    let stations = daemon.json(&["fdb", "ls"]);
+    let of = |mac: &str| {
+        stations.as_array().unwrap().iter().find(|station| station["mac"] == mac).cloned().unwrap()
+    };
+    assert_eq!(of("02:42:ac:10:00:02")["port"], "p0");
+    assert_eq!(of("02:42:ac:10:00:03")["port"], "p1");
+    assert_eq!(of("02:42:ac:10:00:01")["kind"], "own");
+    let ports = daemon.json(&["port", "ls"]);
+    assert_eq!(ports[0]["state"], "up");
+    assert!(ports[0]["offloads"].as_array().unwrap().iter().any(|offload| offload == "tso"));
+    assert_eq!(daemon.json(&["network", "ls"])[0]["ports"], serde_json::json!(["p0", "p1"]));
+    let totals = &daemon.json(&["status"])["totals"];
+    let count = |name: &str| totals[name].as_u64().unwrap();
+    assert_eq!(count("received"), count("forwarded") + count("consumed") + count("dropped"));
+}
+
+#[test]
+fn ports_and_networks_come_and_go_and_others_lose_nothing() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2, ns3) = (namespace("ns1"), namespace("ns2"), namespace("ns3"));
+    let daemon = Daemon::start(&configuration("", &[&ns1, &ns2]));
+    let path = ns3.path().to_str().unwrap().to_owned();
+    numbered(&ns1, &ns2, "172.16.0.3", 2, 20_000, |sequence| match sequence % 4_000 {
+        500 => daemon.order(&["network", "create", "b", "--subnet", "10.0.0.0/8"]),
+        1_000 => {
+            daemon.order(&[
+                "port",
+                "add",
+                "x",
+                "--network",
+                "b",
+                "--netns",
+                &path,
+                "--address",
+                "10.0.0.2/8",
+            ]);
+            assert_eq!(names(&ns3), ["x"]);
+        }
+        1_500 => daemon.order(&["fdb", "add", "--network", "b", "02:00:00:00:00:99", "--port", "x"]),
+        2_000 => daemon.order(&["network", "set", "a", "--ageing", &(200 + sequence / 4_000).to_string()]),
+        2_500 => daemon.order(&["fdb", "del", "--network", "b", "02:00:00:00:00:99"]),
+        3_000 => daemon.order(&["port", "rm", "x"]),
+        3_500 => daemon.order(&["network", "rm", "b"]),
+        _ => {}
+    });
+    assert_eq!(names(&ns3), [""; 0]);
+}
+
+#[test]
+fn two_workers_keep_each_flow_in_order_and_lose_nothing() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+    let daemon = Daemon::start(&configuration("workers = 2", &[&ns1, &ns2]));
+    numbered(&ns1, &ns2, "172.16.0.3", 16, 2_000, |_| {});
+    let status = daemon.json(&["status"]);
+    for worker in status["workers"].as_array().unwrap() {
+        assert!(worker["frames"].as_u64().unwrap() > 1_000, "both workers have worked: {status}");
+        assert_eq!(worker["handed_off"], 0, "the kernel has steered every frame to its owner");
+    }
+}
+
+#[test]
+fn a_vanished_device_is_named_and_the_rest_goes_on() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2, ns3) = (namespace("ns1"), namespace("ns2"), namespace("ns3"));
+    let daemon = Daemon::start(&configuration("", &[&ns1, &ns2, &ns3]));
+    let mut events = tapestry(&daemon.socket());
+    let mut events = start(events.args(["events", "--follow", "--json"]).stdout(Stdio::piped()));
+    link::remove(&ns3, "eth0").unwrap();
+    let lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    let failed = lines
+        .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap())
+        .find(|event| event["kind"] == "port.failed")
+        .unwrap();
+    assert_eq!(failed["port"], "p2");
+    events.kill().unwrap();
+    events.wait().unwrap();
+
+    let ports = daemon.json(&["port", "ls"]);
+    assert_eq!((&ports[2]["state"], &ports[0]["state"]), (&"failed".into(), &"up".into()));
+    let status = daemon.json(&["status"]);
+    let warnings = status["warnings"].as_array().unwrap();
+    assert!(warnings.iter().any(|warning| warning["text"].as_str().unwrap().contains("\"p2\"")), "{status}");
+    numbered(&ns1, &ns2, "172.16.0.3", 1, 100, |_| {});
+    // Applying the same file makes the device again.
+    let file = daemon.directory.path().join("config.toml");
+    daemon.order(&["apply", file.to_str().unwrap()]);
+    assert_eq!(daemon.json(&["port", "ls"])[2]["state"], "up");
+    numbered(&ns1, &ns3, "172.16.0.4", 1, 100, |_| {});
+}
+
+#[test]
+fn kill_9_leaves_no_interface_and_the_next_start_works() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+    let config = configuration("", &[&ns1, &ns2]);
+    let mut daemon = Daemon::start(&config);
+    let socket = daemon.socket();
+    daemon.end(Signal::KILL);
+    assert!(socket.exists(), "nobody was left to remove it");
+    // The kernel removes devices after the process is gone; the next start is what has to work.
+    let refused = daemon.ask(&["status"]);
+    assert_eq!(refused.status.code(), Some(4), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(names(&ns1).is_empty() && names(&ns2).is_empty());
+    let next = Daemon::start_in(daemon.host.clone(), &config);
+    numbered(&ns1, &ns2, "172.16.0.3", 1, 10, |_| {});
+    drop(next);
+    assert!(names(&ns1).is_empty() && names(&ns2).is_empty());
+}
+
+#[test]
+fn sigterm_ends_in_order_and_sighup_reads_the_file_again() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+    let mut daemon = Daemon::start(&configuration("", &[&ns1]));
+    let file = daemon.directory.path().join("config.toml");
+    std::fs::write(&file, configuration("", &[&ns1, &ns2])).unwrap();
+    daemon.signal(Signal::HUP);
+    // It says in its log what came of the signal; a switch that has ended says nothing more.
+    while !daemon.log().contains("+ port p1") {
+        assert!(daemon.is_running(), "{}", daemon.log());
+        std::thread::yield_now();
+    }
+    assert_eq!(names(&ns2), ["eth0"]);
+    let socket = daemon.socket();
+    assert!(daemon.end(Signal::TERM).success());
+    assert_eq!(daemon.message(), "STOPPING=1");
+    assert!(!socket.exists());
+    assert!(names(&ns1).is_empty());
+}
+
+#[test]
+fn a_second_switch_on_the_socket_is_refused_before_it_touches_anything() {
+    if !able() {
+        return;
+    }
+    let ns1 = namespace("ns1");
+    let daemon = Daemon::start(&configuration("", &[&ns1]));
+    let mut second = tapestry(&daemon.socket());
+    second.args(["run", "-c"]).arg(daemon.directory.path().join("config.toml")).stderr(Stdio::piped());
+    let output = daemon.host.run(|| start(&mut second)).unwrap().wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(&daemon.json(&["status"])["pid"].to_string()), "it names the first: {text}");
+    assert_eq!(daemon.json(&["port", "ls"])[0]["state"], "up");
+}
+
+#[test]
+fn a_change_that_fails_changes_nothing() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+    let daemon = Daemon::start(&configuration("", &[&ns1, &ns2]));
+    let before = daemon.json(&["port", "ls"]).as_array().unwrap().len();
+    let path = ns1.path().to_str().unwrap().to_owned();
+    let cases: [(&[&str], i32, &str); 5] = [
+        (&["port", "add", "y", "--network", "a", "--netns", "no-such-namespace"], 2, "no-such-namespace"),
+        (&["port", "add", "y", "--network", "a", "--netns", &path, "--ifname", "lo"], 2, "lo"),
+        (&["port", "add", "y", "--network", "a", "--address", "172.16.0.3/16"], 2, "172.16.0.3"),
+        (&["port", "add", "p0", "--network", "a"], 2, "exists"),
+        (&["port", "rm", "nobody"], 3, "nobody"),
+    ];
+    for (words, code, mentioned) in cases {
+        let output = daemon.ask(words);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {text}");
+        assert!(text.contains(mentioned), "{words:?}: {text}");
+    }
+    // A replacement that cannot be made gives the old device back.
+    let output =
+        daemon.ask(&["port", "set", "p0", "--address", "172.16.0.2/16", "--netns", "no-such-namespace"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(daemon.json(&["port", "ls"]).as_array().unwrap().len(), before);
+    numbered(&ns1, &ns2, "172.16.0.3", 1, 100, |_| {});
+}
+
+#[test]
+fn a_persistent_tap_is_adopted_and_stays() {
+    if !able() {
+        return;
+    }
+    let (host, ns1) = (namespace("host"), namespace("ns1"));
+    host.run(|| {
+        let file = tun::open().unwrap();
+        tun::attach(file.as_fd(), "tap7", tun::IFF_TAP | tun::IFF_NO_PI | tun::IFF_TUN_EXCL).unwrap();
+        tun::set_persistent(file.as_fd(), true).unwrap();
+    })
+    .unwrap();
+    let adopted = "[port.host]\nnetwork = \"a\"\nifname = \"tap7\"\naddress = [\"172.16.0.9/16\"]\n";
+    let config = configuration("", &[&ns1]) + adopted;
+    let mut daemon = Daemon::start_in(host.clone(), &config);
+    numbered(&ns1, &host, "172.16.0.9", 1, 100, |_| {});
+    let ports = daemon.json(&["port", "ls"]);
+    let port = ports.as_array().unwrap().iter().find(|port| port["name"] == "host").unwrap();
+    assert_eq!(port["adopted"], true);
+    assert!(daemon.end(Signal::TERM).success());
+    assert_eq!(names(&host), ["tap7"]);
+}
