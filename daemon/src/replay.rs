@@ -1,7 +1,8 @@
 //! `tapestry replay`: captures through a switch under a virtual clock, and whether the outcome is the expected one.
 //!
 //! Reads the configuration and leaves the rest to [`sim`]. Exit code 0 if the replay ran and nothing differs, 1 if
-//! something differs or a file cannot be read or written, 2 if the configuration is wrong, 3 if it has no such port.
+//! something differs or the outcome cannot be written, 2 if the configuration or a capture is wrong, 3 if there is no
+//! such port.
 
 use std::process::ExitCode;
 
@@ -73,9 +74,9 @@ fn show(verdict: &Verdict) -> String {
 
 fn refused(error: &ReplayError) -> Failure {
     let kind = match error {
-        ReplayError::Capture(_) => ErrorKind::Internal,
+        ReplayError::Input(_) | ReplayError::Overwrites(_) => ErrorKind::Invalid,
+        ReplayError::Output(_) => ErrorKind::Internal,
         ReplayError::UnknownPort { .. } => ErrorKind::NotFound,
-        ReplayError::Overwrites(_) => ErrorKind::Invalid,
     };
     Failure::Refused(ApiError::new(kind, "replay", error.to_string()))
 }

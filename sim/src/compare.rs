@@ -204,3 +204,86 @@ fn octets(expected: &[u8], found: &[u8]) -> String {
     }
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::CaptureWriter;
+    use tempfile::TempDir;
+    use wire::Instant;
+
+    /// A directory with one capture `c1` of these packets, and counters.
+    fn outcome(packets: &[(u64, &[u8])], counters: &str) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = CaptureWriter::create(&folder.path().join("c1.pcapng"), "c1").unwrap();
+        for (at, bytes) in packets {
+            writer.write(Instant::from_nanos(*at), Link::Ethernet, bytes).unwrap();
+        }
+        writer.flush().unwrap();
+        fs::write(folder.path().join(COUNTERS_FILE), counters).unwrap();
+        fs::write(folder.path().join(EVENTS_FILE), "").unwrap();
+        folder
+    }
+
+    /// What is said of the difference, without the path of the scratch directory.
+    fn difference(found: &TempDir, expected: &TempDir) -> Option<String> {
+        let difference = compare(found.path(), expected.path()).unwrap()?.to_string();
+        Some(difference.replace(&format!("{}/", found.path().display()), ""))
+    }
+
+    const FRAME: [u8; 18] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5, 1, 2, 3, 4];
+
+    #[test]
+    fn equal_outcomes_do_not_differ() {
+        let outcome = || outcome(&[(1, &FRAME)], "node.received 1\n");
+        assert_eq!(difference(&outcome(), &outcome()), None);
+    }
+
+    #[test]
+    fn a_differing_octet_is_marked() {
+        let mut other = FRAME;
+        other[17] = 0xff;
+        let (found, expected) =
+            (outcome(&[(1, &FRAME), (2, &other)], ""), outcome(&[(1, &FRAME), (2, &FRAME)], ""));
+        let text = difference(&found, &expected).unwrap();
+        let right = |row: &str| format!("{row:48} | {row}");
+        assert_eq!(
+            text,
+            [
+                "c1.pcapng: packet 2 differs",
+                "  expected  0.000000002  18 octets, 02:00:00:00:00:01 > 02:00:00:00:00:02, type 0x88b5",
+                "  found     0.000000002  18 octets, 02:00:00:00:00:01 > 02:00:00:00:00:02, type 0x88b5",
+                &format!("  0010  {:48} | 03 ff", "03 04"),
+                &format!("        {}", right("   ^^")),
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn a_packet_too_many_or_too_few_or_at_another_time_is_told() {
+        let (one, two) = (outcome(&[(1, &FRAME)], ""), outcome(&[(1, &FRAME), (2, &FRAME)], ""));
+        assert!(difference(&two, &one).unwrap().contains("packet 2 is one too many"));
+        assert!(difference(&one, &two).unwrap().contains("packet 2 is missing"));
+        let late = outcome(&[(9, &FRAME)], "");
+        let text = difference(&late, &one).unwrap();
+        assert!(text.contains("expected  0.000000001") && text.contains("found     0.000000009"), "{text}");
+    }
+
+    #[test]
+    fn counters_and_ports_are_compared() {
+        let (one, two) = (outcome(&[], "node.received 1\n"), outcome(&[], "node.received 2\n"));
+        let text = difference(&one, &two).unwrap();
+        assert_eq!(
+            text,
+            "counters.txt: line 1 differs\n  expected  node.received 2\n  found     node.received 1"
+        );
+        let other = outcome(&[], "node.received 1\n");
+        fs::rename(other.path().join("c1.pcapng"), other.path().join("c9.pcapng")).unwrap();
+        assert!(difference(&one, &other).unwrap().contains("no port \"c9\""));
+        fs::remove_file(other.path().join("c9.pcapng")).unwrap();
+        assert_eq!(difference(&one, &other), None, "an empty capture need not be expected");
+        let full = outcome(&[(1, &FRAME)], "node.received 1\n");
+        assert!(difference(&full, &other).unwrap().contains("packet 1 is one too many"));
+    }
+}

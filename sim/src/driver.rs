@@ -171,3 +171,6 @@ impl fmt::Display for Driver {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,3 +220,6 @@ fn tag_len(frame: &[u8]) -> usize {
     let is_tagged = EthernetHeader::parse(frame).is_some_and(|header| header.tag.is_some());
     if is_tagged { TAG_LEN } else { 0 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ mod describe;
 mod driver;
 mod laws;
 pub mod replay;
+#[cfg(test)]
+mod testing;
 
 pub use driver::{Departure, Driver};
 pub use replay::{Outcome, Replay, ReplayError};

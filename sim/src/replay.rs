@@ -56,8 +56,10 @@ pub struct Outcome {
 /// Why a replay did not come to its end.
 #[derive(Debug)]
 pub enum ReplayError {
-    /// A capture, or a file of the outcome.
-    Capture(CaptureError),
+    /// A capture that is to enter cannot be replayed.
+    Input(CaptureError),
+    /// The outcome cannot be written.
+    Output(CaptureError),
     /// A capture is to enter a port that the configuration does not have.
     UnknownPort {
         /// The port.
@@ -85,14 +87,14 @@ impl Replay<'_> {
             packet.deliver(&mut frame);
             driver.handle(packet.at, Event::Frame { port, frame });
             outcome.frames_in += 1;
-            arrivals.read_on()?;
+            arrivals.read_on().map_err(ReplayError::Input)?;
             if driver.undrained() >= self.batch {
-                departures.take(&mut driver)?;
+                departures.take(&mut driver).map_err(ReplayError::Output)?;
             }
         }
-        departures.take(&mut driver)?;
+        departures.take(&mut driver).map_err(ReplayError::Output)?;
         outcome.frames_out = departures.frames;
-        departures.finish(self, &driver)?;
+        departures.finish(self, &driver).map_err(ReplayError::Output)?;
         outcome.late = arrivals.late();
         Ok(outcome)
     }
@@ -122,9 +124,9 @@ impl Arrivals {
                 port: name.clone(),
                 known: ports.keys().cloned().collect(),
             })?;
-            let reader = CaptureReader::open(path)?;
+            let reader = CaptureReader::open(path).map_err(ReplayError::Input)?;
             arrivals.captures.push(Arriving { port: port.id, reader, packet: Packet::empty() });
-            arrivals.read(arrivals.captures.len() - 1)?;
+            arrivals.read(arrivals.captures.len() - 1).map_err(ReplayError::Input)?;
         }
         Ok(arrivals)
     }
@@ -174,7 +176,7 @@ impl<'a> Departures<'a> {
     fn create(replay: &Replay<'a>) -> Result<Self, ReplayError> {
         let compiled = replay.compiled;
         fs::create_dir_all(&replay.out)
-            .map_err(|error| CaptureError::io(&replay.out, "create it", &error))?;
+            .map_err(|error| ReplayError::Output(CaptureError::io(&replay.out, "create it", &error)))?;
         let mut captures = BTreeMap::new();
         for (name, port) in &compiled.ports {
             let path = replay.out.join(capture_file(name));
@@ -182,7 +184,7 @@ impl<'a> Departures<'a> {
             if replay.inputs.iter().any(|(_, input)| is_same(input)) {
                 return Err(ReplayError::Overwrites(path));
             }
-            captures.insert(port.id, CaptureWriter::create(&path, name)?);
+            captures.insert(port.id, CaptureWriter::create(&path, name).map_err(ReplayError::Output)?);
         }
         Ok(Self { compiled, captures, events: String::new(), frames: 0 })
     }
@@ -219,16 +221,10 @@ pub fn capture_file(port: &str) -> String {
     format!("{port}.pcapng")
 }
 
-impl From<CaptureError> for ReplayError {
-    fn from(error: CaptureError) -> Self {
-        Self::Capture(error)
-    }
-}
-
 impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Capture(error) => error.fmt(f),
+            Self::Input(error) | Self::Output(error) => error.fmt(f),
             Self::UnknownPort { port, known } if known.is_empty() => {
                 write!(f, "there is no port {port:?}: the configuration has no ports")
             }
@@ -247,3 +243,63 @@ impl fmt::Display for ReplayError {
 }
 
 impl std::error::Error for ReplayError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Link;
+    use crate::craft::{says, station};
+    use crate::testing::{TOML, compiled};
+
+    /// A capture of one frame from station `src`.
+    fn capture(path: &Path, src: u8, nanos: u64) {
+        let mut writer = CaptureWriter::create(path, "in").unwrap();
+        writer
+            .write(Instant::from_nanos(nanos), Link::Ethernet, &says((station(9), station(src)), "hello"))
+            .unwrap();
+        writer.flush().unwrap();
+    }
+
+    /// Replays captures into ports c1 and c2; sources of what leaves through c1 and c2, by time.
+    fn sources(times: [u64; 2], order: [usize; 2]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let compiled = compiled(TOML);
+        let inputs = ["c1", "c2"].map(|port| (port.to_owned(), folder.path().join(port)));
+        for (index, (_, path)) in inputs.iter().enumerate() {
+            capture(path, u8::try_from(index).unwrap() + 1, times[index]);
+        }
+        let inputs = order.map(|index| inputs[index].clone()).to_vec();
+        let out = folder.path().join("out");
+        let outcome =
+            Replay { compiled: &compiled, inputs, out: out.clone(), batch: 1, seed: 0 }.run().unwrap();
+        assert_eq!((outcome.frames_in, outcome.frames_out), (2, 2));
+        let events = fs::read_to_string(out.join(EVENTS_FILE)).unwrap();
+        events.lines().map(|line| line.rsplit_once("port=").unwrap().1.to_owned()).collect()
+    }
+
+    #[test]
+    fn frames_enter_by_time_and_then_in_the_order_of_the_captures() {
+        assert_eq!(sources([1, 2], [0, 1]), ["c1", "c2"]);
+        assert_eq!(sources([2, 1], [0, 1]), ["c2", "c1"]);
+        assert_eq!(sources([1, 1], [0, 1]), ["c1", "c2"]);
+        assert_eq!(sources([1, 1], [1, 0]), ["c2", "c1"]);
+    }
+
+    #[test]
+    fn what_cannot_be_replayed_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let compiled = compiled(TOML);
+        let path = folder.path().join("c1.pcapng");
+        capture(&path, 1, 0);
+        let run = |port: &str, path: &Path, out: &Path| {
+            let inputs = vec![(port.to_owned(), path.to_owned())];
+            let replay = Replay { compiled: &compiled, inputs, out: out.to_owned(), batch: 1, seed: 0 };
+            replay.run().unwrap_err().to_string()
+        };
+        let out = folder.path().join("out");
+        assert_eq!(run("c9", &path, &out), "there is no port \"c9\"; the configuration has c1, c2, c3");
+        assert!(run("c1", &path, folder.path()).contains("would be written over"));
+        assert!(run("c1", &folder.path().join("no"), &out).contains("cannot open it"));
+        assert!(run("c1", &path, &path.join("below-a-file")).contains("cannot create it"));
+    }
+}

@@ -246,5 +246,5 @@ fn replays_are_compared() {
     fails(&nowhere, &line.replace("p=", "nobody="), 2); // Neither --out nor --expect.
     fails(&nowhere, &again.replace("p=", "nobody="), 3);
     fails(&nowhere, &again.replace("t.toml", "none.toml"), 2);
-    fails(&nowhere, &again.replace("in.pcap", "none.pcap"), 1);
+    fails(&nowhere, &again.replace("in.pcap", "none.pcap"), 2);
 }

@@ -5,6 +5,7 @@
 //! that cannot fail is no check. Exemptions are constants beside the rule, each with its reason.
 
 mod dependencies;
+mod goldens;
 mod repository;
 mod sources;
 mod tokens;

@@ -1,0 +1,112 @@
+//! Networks that continue behind a tunnel. The tunnel's port carries what stands in a UDP datagram's payload.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use sim::craft::{TCP, UDP, says};
+use wire::offload::NEEDS_CSUM;
+
+use super::offload::segments;
+use super::{from_to, to_all};
+use crate::case::Case;
+
+const V4: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))];
+/// The tunnel of network `lan`.
+const TUNNEL: &str = "lan.vxlan";
+
+const STRETCHED: &str = r#"[network.lan]
+
+[network.lan.vxlan]
+vni = 42
+local = "192.0.2.1"
+remotes = ["192.0.2.2"]
+
+[port.c1]
+network = "lan"
+
+[port.c3]
+network = "lan"
+"#;
+
+/// A VXLAN header of network 42 in front of a frame.
+fn vxlan(frame: &[u8]) -> Vec<u8> {
+    [&[8, 0, 0, 0, 0, 0, 42, 0][..], frame].concat()
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = refused();
+    cases.extend(carried());
+    cases
+}
+
+fn carried() -> Vec<Case> {
+    let [tso, uso, checksum_only] =
+        [segments(V4, TCP, 3_500, 1_448), segments(V4, UDP, 3_500, 1_400), segments(V4, UDP, 100, 0)];
+    let mut lie = segments(V4, UDP, 3_000, 1_000);
+    lie.0[1] = 1; // It claims to be TCP.
+    assert_eq!(lie.0[0], NEEDS_CSUM);
+    vec![
+        Case::new(
+            "vxlan-in-and-out",
+            "Stations behind the tunnel are learned like others; frames to them leave behind a VXLAN header, and \
+             floods reach tunnel and ports alike.",
+            STRETCHED,
+        )
+        .send("c1", says(to_all(1), "to c3, and into the tunnel"))
+        .send(TUNNEL, vxlan(&says(from_to(2, 1), "to c1 alone")))
+        .send("c1", says(from_to(1, 2), "into the tunnel alone"))
+        .send(TUNNEL, vxlan(&says(to_all(2), "to c1 and c3, not back"))),
+        Case::new(
+            "vxlan-finishes-offloads",
+            "A tunnel takes no offloads: a super-segment enters it cut into segments with finished checksums, and \
+             reaches an ordinary port whole.",
+            STRETCHED,
+        )
+        .send(TUNNEL, vxlan(&says(from_to(2, 1), "station 2 is behind the tunnel")))
+        .send_virtio("c1", tso.0, &tso.1)
+        .send_virtio("c1", uso.0, &uso.1)
+        .send_virtio("c1", checksum_only.0, &checksum_only.1),
+        Case::new(
+            "vxlan-flood-of-a-super-segment",
+            "Flooded, a super-segment leaves whole through the ordinary port and in pieces through the tunnel.",
+            STRETCHED,
+        )
+        .send_virtio("c1", tso.0, &tso.1),
+        Case::new(
+            "drop-deliver-bad-super-segment",
+            "A super-segment that has to be cut and is not of the kind that it claims to be is dropped.",
+            STRETCHED,
+        )
+        .send(TUNNEL, vxlan(&says(from_to(2, 1), "station 2 is behind the tunnel")))
+        .send_virtio("c1", lie.0, &lie.1),
+    ]
+}
+
+fn refused() -> Vec<Case> {
+    let frame = says(from_to(2, 1), "from afar");
+    let mut other_vni = vxlan(&frame);
+    other_vni[6] = 43;
+    let mut no_flag = vxlan(&frame);
+    no_flag[0] = 0;
+    vec![
+        Case::new(
+            "drop-admit-encap-truncated",
+            "A datagram that ends within the VXLAN header is dropped.",
+            STRETCHED,
+        )
+        .send(TUNNEL, &vxlan(&frame)[..7]),
+        Case::new(
+            "drop-admit-encap-flags",
+            "A VXLAN header without the flag that makes its VNI valid is dropped.",
+            STRETCHED,
+        )
+        .send(TUNNEL, no_flag),
+        Case::new("drop-admit-unknown-vni", "A datagram of another VNI is dropped.", STRETCHED)
+            .send(TUNNEL, other_vni),
+        Case::new(
+            "vxlan-runt",
+            "A datagram with a good VXLAN header and no whole frame behind it is dropped like any runt.",
+            STRETCHED,
+        )
+        .send(TUNNEL, &vxlan(&frame)[..8 + 13]),
+    ]
+}
