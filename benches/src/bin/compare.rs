@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use benches::comparison::{Workload, compare};
+use benches::corridor::{Corridor, octets_per_station};
 use benches::generate::Spans;
 use benches::machine::Machine;
 use benches::outcome::{Absent, Alone, Entrant, Method, Outcome, Run};
@@ -164,6 +165,9 @@ fn by_itself(arguments: &Arguments, programs: &Programs) -> io::Result<Alone> {
             eprintln!("idle       CAME TO NOTHING: {error}");
         }
     }
+    figures.corridor_10_mfps = Some(Corridor::warm(10).mfps(Duration::from_secs(1)));
+    figures.corridor_100k_mfps = Some(Corridor::warm(100_000).mfps(Duration::from_secs(1)));
+    figures.fdb_octets_per_entry = Some(octets_per_station());
     Ok(figures)
 }
 
