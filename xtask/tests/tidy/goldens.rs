@@ -1,4 +1,4 @@
-//! Rules about goldens: every drop reason has one, or a test that stands in for it.
+//! Rules about goldens: every drop reason has one that counts it, or a named test where no capture can cause it.
 
 use std::collections::BTreeSet;
 
@@ -6,57 +6,111 @@ use wire::DropReason;
 
 use crate::clean;
 use crate::repository::{File, repository};
+use crate::tokens::functions;
 
-/// What no captured frame can cause, and the test that shows it instead.
-const SHOWN_ELSEWHERE: &[(DropReason, &str)] = &[
+/// A reason that no capture can cause, and the test that shows it instead.
+struct Exemption {
+    reason: DropReason,
+    /// Where the test stands.
+    path: &'static str,
+    /// The test's function; its body names the reason.
+    test: &'static str,
+}
+
+/// What no captured frame can cause.
+const EXEMPT: &[Exemption] = &[
     // Needs a port that vanishes while its frames are under way.
-    (DropReason::NoPort, "sim/src/driver/tests.rs"),
+    Exemption {
+        reason: DropReason::NoPort,
+        path: "sim/src/driver/tests.rs",
+        test: "a_frame_of_a_port_that_has_just_gone_is_dropped",
+    },
     // The headroom holds a tag and every tunnel header that a plan can ask for.
-    (DropReason::Headroom, "encap/src/vxlan.rs"),
+    Exemption {
+        reason: DropReason::Headroom,
+        path: "encap/src/vxlan.rs",
+        test: "push_without_headroom_is_refused",
+    },
     // Only an operating system refuses frames.
-    (DropReason::QueueFull, "daemon/src/worker/tests.rs"),
-    (DropReason::DeviceRefused, "daemon/src/worker/tests.rs"),
-    (DropReason::PortDown, "daemon/src/worker/tests.rs"),
+    Exemption {
+        reason: DropReason::QueueFull,
+        path: "daemon/src/worker/tests.rs",
+        test: "a_station_that_does_not_read_costs_counted_drops",
+    },
+    Exemption {
+        reason: DropReason::DeviceRefused,
+        path: "daemon/src/worker/tests.rs",
+        test: "a_frame_that_the_device_refuses_costs_a_counted_drop_and_no_port",
+    },
+    Exemption {
+        reason: DropReason::PortDown,
+        path: "daemon/src/worker/tests.rs",
+        test: "a_vanished_device_ends_its_port_and_no_other",
+    },
 ];
 
-/// Reasons that nothing shows, and exemptions that are not needed or whose test does not name the reason.
-fn unshown(files: &[File]) -> Vec<String> {
-    let is_counted =
-        |file: &&File| file.path.starts_with("sim/goldens/") && file.path.ends_with("/out/counters.txt");
-    let counted: BTreeSet<&str> = files
-        .iter()
-        .filter(is_counted)
-        .flat_map(|file| file.text.lines())
-        .filter_map(|line| line.strip_prefix("drop.")?.split(' ').next())
-        .collect();
-    let judge = |reason: &DropReason| {
-        let id = reason.id();
-        let elsewhere = SHOWN_ELSEWHERE.iter().find(|(exempt, _)| exempt == reason).map(|(_, path)| *path);
-        let names_it = |path: &str| {
-            let name = format!("DropReason::{reason:?}");
-            files.iter().any(|file| file.path == path && file.text.contains(&name))
-        };
-        match elsewhere {
-            None if !counted.contains(id) => Some(format!("{id} has no golden")),
-            Some(_) if counted.contains(id) => Some(format!("{id} has a golden and needs no exemption")),
-            Some(path) if !names_it(path) => {
-                Some(format!("{id} is to be shown in {path}, which does not name it"))
+/// Complaints about reasons that nothing shows, and about exemptions that are wrong or not needed.
+fn unproven(reasons: &[DropReason], exempt: &[Exemption], files: &[File]) -> Vec<String> {
+    let golden = golden_ids(files);
+    let mut complaints = Vec::new();
+    for reason in reasons {
+        let exemption = exempt.iter().find(|exemption| exemption.reason == *reason);
+        match (golden.contains(reason.id()), exemption) {
+            (true, None) => {}
+            (true, Some(_)) => {
+                complaints.push(format!("{} has a golden and needs no exemption", reason.id()));
             }
-            None | Some(_) => None,
+            (false, None) => {
+                complaints.push(format!("{} has neither golden nor exempting test", reason.id()));
+            }
+            (false, Some(exemption)) if is_shown(exemption, files) => {}
+            (false, Some(Exemption { path, test, .. })) => {
+                complaints.push(format!("{path} has no test {test} that names {reason:?}"));
+            }
         }
-    };
-    DropReason::ALL.iter().filter_map(judge).collect()
+    }
+    complaints
+}
+
+/// The drop reasons that the counters files of all goldens count, a line each: `drop.ID NUMBER`.
+fn golden_ids(files: &[File]) -> BTreeSet<&str> {
+    let is_counters =
+        |file: &&File| file.path.starts_with("sim/goldens/") && file.path.ends_with("/out/counters.txt");
+    let lines = files.iter().filter(is_counters).flat_map(|file| file.text.lines());
+    lines.filter_map(|line| line.strip_prefix("drop.")?.split(' ').next()).collect()
+}
+
+fn is_shown(exemption: &Exemption, files: &[File]) -> bool {
+    let Some(file) = files.iter().find(|file| file.path == exemption.path) else { return false };
+    let variant = format!("{:?}", exemption.reason);
+    functions(&file.text).iter().any(|function| {
+        let body = file.text.lines().skip(function.line - 1).take(function.lines);
+        function.name == exemption.test && body.into_iter().any(|line| line.contains(&variant))
+    })
 }
 
 #[test]
-fn every_drop_has_its_golden() {
-    let golden =
-        |line: &str| File { path: "sim/goldens/a/out/counters.txt".to_owned(), text: line.to_owned() };
-    assert_eq!(unshown(&[]).len(), DropReason::ALL.len());
-    let one = [golden("drop.admit.runt 1\nport.c1.drop.admit.over-mtu 1\n")];
-    assert_eq!(unshown(&one).len(), DropReason::ALL.len() - 1, "a port's counter is not enough");
-    assert!(
-        unshown(&[golden("drop.forward.no-port 1")]).iter().any(|what| what.contains("needs no exemption"))
-    );
-    clean(&unshown(repository()));
+fn every_drop_reason_is_shown() {
+    let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+    let reasons = &[DropReason::Runt, DropReason::QueueFull];
+    let files = [
+        file("sim/goldens/runt/out/counters.txt", "consumed 1\ndrop.admit.runt 1\n"),
+        file("sim/goldens/a/out/counters.txt", "drop.deliver.queue-full-ish 1\n# drop.deliver.queue-full 1"),
+        file("sim/goldens/a/case.md", "drop.deliver.queue-full 1"),
+        file("daemon/tests/a.rs", "fn a() {\n QueueFull;\n}\nfn b() {}\n"),
+    ];
+    let exempt = |reason, path, test| [Exemption { reason, path, test }];
+    let good = exempt(DropReason::QueueFull, "daemon/tests/a.rs", "a");
+    assert_eq!(unproven(reasons, &good, &files), Vec::<String>::new());
+    for bad in [
+        &[][..],
+        &exempt(DropReason::QueueFull, "daemon/tests/a.rs", "b"),
+        &exempt(DropReason::QueueFull, "daemon/tests/a.rs", "c"),
+        &exempt(DropReason::QueueFull, "daemon/tests/b.rs", "a"),
+    ] {
+        assert_eq!(unproven(reasons, bad, &files).len(), 1);
+    }
+    assert_eq!(unproven(reasons, &good, &files[1..]).len(), 1, "without its golden");
+    assert_eq!(unproven(&reasons[..1], &exempt(DropReason::Runt, "daemon/tests/a.rs", "a"), &files).len(), 1);
+    clean(&unproven(DropReason::ALL, EXEMPT, repository()));
 }
