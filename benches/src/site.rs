@@ -70,11 +70,12 @@ impl Endpoint {
         self.within(counters::tcp_segments_resent)
     }
 
-    /// Takes interface `ifname` out of `from` and makes it the endpoint's own.
+    /// Takes interface `ifname` out of `from` and makes it the endpoint's own. Without a `queue_len` its transmit queue
+    /// stays as long as whoever made it wanted.
     ///
     /// # Errors
     /// With what was tried.
-    pub fn adopt(&self, from: &Namespace, ifname: &str) -> io::Result<()> {
+    pub fn adopt(&self, from: &Namespace, ifname: &str, queue_len: Option<u32>) -> io::Result<()> {
         let file = self.namespace.as_fd().as_raw_fd();
         converse(from, async |handle| {
             let index = index_of(handle, ifname).await?;
@@ -84,7 +85,10 @@ impl Endpoint {
         .map_err(tried(format!("moving {ifname} to {}", self.namespace)))?;
         let (mac, address) = (self.mac.0.to_vec(), self.address);
         converse(&self.namespace, async |handle| {
-            let link = LinkUnspec::new_with_name(Self::IFNAME).address(mac).mtu(1500).up();
+            let mut link = LinkUnspec::new_with_name(Self::IFNAME).address(mac).mtu(1500).up();
+            if let Some(len) = queue_len {
+                link = link.txqueuelen(len);
+            }
             handle.link().set(link.build()).execute().await?;
             let index = index_of(handle, Self::IFNAME).await?;
             handle.address().add(index, address.into(), Self::PREFIX_LEN).execute().await
@@ -137,7 +141,7 @@ impl Site {
                 handle.link().add(LinkVeth::new(ifname, &far).up().build()).execute().await
             })
             .map_err(tried(format!("making the veth pair {ifname}")))?;
-            endpoint.adopt(&self.middle, &far)?;
+            endpoint.adopt(&self.middle, &far, None)?;
         }
         Ok(())
     }

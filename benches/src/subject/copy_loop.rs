@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tapestry::link::TX_QUEUE_LEN;
 use tapestry::port::{Fault, PortIo, Tap, TapQueue};
 use tun_tap::{Iface, Mode};
 use wire::{FrameBuf, FramePool};
@@ -48,8 +49,13 @@ pub(super) fn start(site: &Site, program: &Path, driver: Driver) -> io::Result<R
     let Some((a, b)) = line.split_once(' ') else {
         return Err(io::Error::other(format!("the copy loop printed {line:?} instead of two interfaces")));
     };
+    // Our driver's users get queues of this length; the other crate's get the kernel's.
+    let queue_len = match driver {
+        Driver::Tap => Some(TX_QUEUE_LEN),
+        Driver::TunTap => None,
+    };
     for (endpoint, ifname) in site.ends([a, b]) {
-        endpoint.adopt(&site.middle, ifname)?;
+        endpoint.adopt(&site.middle, ifname, queue_len)?;
     }
     Ok(Running::of(vec![copier]))
 }

@@ -43,7 +43,7 @@ pub(super) fn start(site: &Site, ports: Ports) -> io::Result<Running> {
         Ports::Tap => {
             for (endpoint, port) in site.ends(PORTS) {
                 control.ask(&["add-port", "br0", port, "--", "set", "interface", port, "type=tap"])?;
-                endpoint.adopt(&site.middle, port)?;
+                endpoint.adopt(&site.middle, port, None)?;
             }
         }
         Ports::Veth => {

@@ -24,7 +24,7 @@ pub(super) fn start(site: &Site) -> io::Result<Running> {
     })?;
     for (endpoint, port) in site.ends(PORTS) {
         switch.until("its TAPs", || site.middle_has(port))?;
-        endpoint.adopt(&site.middle, port)?;
+        endpoint.adopt(&site.middle, port, None)?;
     }
     Ok(Running::of(vec![switch]))
 }
