@@ -42,11 +42,16 @@ impl Supervisor {
             self.workers.detach(*id);
             state.devices.remove(name);
         }
-        for (name, (mut device, queues)) in made {
+        let mut attaching = Vec::new();
+        for (name, (device, queues)) in made {
             let id = compiled.ports[&name].id;
             self.workers.detach(id); // Its predecessor, if it has one.
-            device.failed = self.workers.attach(id, queues).err().map(|error| error.to_string());
+            attaching.push((id, queues));
             state.devices.insert(name, device);
+        }
+        for (id, error) in self.workers.attach(attaching) {
+            let name = compiled.port_name(id).expect("it was made for this plan");
+            state.devices.get_mut(name).expect("it was put there").failed = Some(error.to_string());
         }
         self.workers.spin(compiled.spin);
         state.config = config;
@@ -94,10 +99,13 @@ impl Supervisor {
                 continue; // It has not been touched.
             }
             self.workers.detach(*id);
-            let again = device::build(blueprint, self.workers.count()).and_then(|(device, queues)| {
-                self.workers.attach(*id, queues)?;
-                Ok(device)
-            });
+            let again =
+                device::build(blueprint, self.workers.count()).and_then(|(device, queues)| {
+                    match self.workers.attach(vec![(*id, queues)]).pop() {
+                        Some((_, error)) => Err(error),
+                        None => Ok(device),
+                    }
+                });
             match again {
                 Ok(device) => {
                     state.devices.insert(name.clone(), device);

@@ -46,8 +46,9 @@ const REPORTS_MAX: usize = 4_096;
 pub enum Command {
     /// Handle this event, then answer.
     Handle(Event, Sender<()>),
-    /// Read and write this port from now on, then answer. The node's plan already has it.
-    Attach(PortId, Box<dyn PortIo>, Sender<io::Result<()>>),
+    /// Read and write these ports from now on, then answer which could not be waited on. The node's plan already has
+    /// them.
+    Attach(Vec<(PortId, Box<dyn PortIo>)>, Sender<Vec<(PortId, io::Error)>>),
     /// Stop using the port and close its descriptor, then answer.
     Detach(PortId, Sender<()>),
     /// Tell what has been counted.
@@ -186,21 +187,26 @@ impl Workers {
         }
     }
 
-    /// Gives queue *i* of a port to worker *i*. On an error no worker has the port.
-    ///
-    /// # Errors
-    /// If a queue cannot be waited on.
-    pub fn attach(&self, port: PortId, queues: Vec<Box<dyn PortIo>>) -> io::Result<()> {
-        assert_eq!(queues.len(), self.count(), "one queue a worker");
-        for (index, queue) in queues.into_iter().enumerate() {
-            let (done, answer) = bounded(1);
-            self.tell(index, Command::Attach(port, queue, done));
-            if let Err(error) = wait(&answer) {
-                self.detach(port);
-                return Err(error);
+    /// Gives queue *i* of every port to worker *i*. A worker gets all ports at once, so that no frame of one meets
+    /// another that is not there yet. Returns the ports that could not be waited on; no worker has those.
+    pub fn attach(&self, ports: Vec<(PortId, Vec<Box<dyn PortIo>>)>) -> Vec<(PortId, io::Error)> {
+        let mut shares: Vec<Vec<(PortId, Box<dyn PortIo>)>> = (0..self.count()).map(|_| Vec::new()).collect();
+        for (port, queues) in ports {
+            assert_eq!(queues.len(), self.count(), "one queue a worker");
+            for (share, queue) in shares.iter_mut().zip(queues) {
+                share.push((port, queue));
             }
         }
-        Ok(())
+        let mut refused = Vec::new();
+        for (index, share) in shares.into_iter().enumerate() {
+            let (done, answer) = bounded(1);
+            self.tell(index, Command::Attach(share, done));
+            refused.extend(wait(&answer));
+        }
+        for (port, _) in &refused {
+            self.detach(*port);
+        }
+        refused
     }
 
     /// Takes a port from every worker; its descriptors are closed on return.

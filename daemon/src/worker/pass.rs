@@ -391,8 +391,9 @@ impl Worker {
                     self.drain();
                     let _ = done.send(());
                 }
-                Command::Attach(port, io, done) => {
-                    let _ = done.send(self.add(port, io));
+                Command::Attach(ports, done) => {
+                    let add = |(port, io)| self.add(port, io).err().map(|error| (port, error));
+                    let _ = done.send(ports.into_iter().filter_map(add).collect());
                 }
                 Command::Detach(port, done) => {
                     self.remove(port);

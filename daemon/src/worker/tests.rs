@@ -82,6 +82,7 @@ impl Bench {
         plan.check().unwrap();
         workers.handle(|| Event::Configure(Arc::clone(&plan)));
         let mut stations = Vec::new();
+        let mut devices = Vec::new();
         for port in 0..ports {
             let mut far_ends = Vec::new();
             let mut queues: Vec<Box<dyn PortIo>> = Vec::new();
@@ -93,9 +94,10 @@ impl Bench {
                 queues.push(Box::new(Pipe { device: near, patient, refuses_offload: false }));
                 far_ends.push(far);
             }
-            workers.attach(PortId(port), queues).unwrap();
+            devices.push((PortId(port), queues));
             stations.push(far_ends);
         }
+        assert!(workers.attach(devices).is_empty());
         Self { workers, stations }
     }
 
@@ -302,7 +304,7 @@ fn a_device_that_refuses_offload_gets_finished_frames() {
     let plan = Arc::new(plan(2));
     bench.workers.handle(|| Event::Configure(Arc::clone(&plan)));
     let picky = Pipe { device: near, patient: None, refuses_offload: true };
-    bench.workers.attach(PortId(1), vec![Box::new(picky)]).unwrap();
+    assert!(bench.workers.attach(vec![(PortId(1), vec![Box::new(picky)])]).is_empty());
 
     // A UDP datagram whose checksum is left to us, twice: refused once, then known.
     let mut datagram = owned_frame(0, 1, 7);

@@ -15,3 +15,4 @@ mod support;
 mod switch;
 mod tap;
 mod traffic;
+mod witness;
