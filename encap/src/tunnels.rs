@@ -69,7 +69,11 @@ impl Tunnels {
     pub fn admit(&self, port: PortId, frame: &mut FrameBuf) -> Result<(), DropReason> {
         match self.plan(port) {
             None => Ok(()),
-            Some(TunnelPlan::Vxlan(vni)) => vxlan::pop(frame, vni),
+            Some(TunnelPlan::Vxlan(vni)) => {
+                vxlan::pop(frame, vni)?;
+                frame.offload = Offload::NONE; // What was said of the datagram says nothing of the frame inside.
+                Ok(())
+            }
         }
     }
 
@@ -137,6 +141,18 @@ mod tests {
         assert_eq!(tunnels.admit(PortId(3), &mut frame), Err(DropReason::UnknownVni));
         assert_eq!(tunnels.admit(PortId(5), &mut frame), Ok(()));
         assert_eq!(frame.bytes(), FRAME);
+    }
+
+    #[test]
+    fn what_is_said_of_the_datagram_does_not_pass_to_the_frame() {
+        let tunnels = tunnels(&[(0, vxlan(42))]);
+        let mut frame = buffer(&FRAME);
+        assert_eq!(tunnels.deliver(PortId(0), &mut frame), Ok(()));
+        // Right for the datagram, past the end of the frame.
+        frame.offload = Offload { flags: NEEDS_CSUM, csum_start: 24, ..Offload::NONE };
+        assert_eq!(frame.offload.check(frame.len()), Ok(()));
+        assert_eq!(tunnels.admit(PortId(0), &mut frame), Ok(()));
+        assert_eq!(frame.offload, Offload::NONE);
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub enum PlanError {
     Switch(vswitch::plan::PlanError),
     /// By the router.
     Router(vrouter::PlanError),
-    /// A tunnel on a port that the switch does not have, or two tunnels on one port.
+    /// A tunnel on a port that the switch does not have or that carries anything but one domain, untagged (its header
+    /// stands for the tag); or two tunnels on one port.
     Tunnel(PortId),
 }
 
@@ -37,9 +38,11 @@ impl Plan {
         self.switch.check().map_err(PlanError::Switch)?;
         self.router.check().map_err(PlanError::Router)?;
         for (at, (port, _)) in self.tunnels.iter().enumerate() {
-            let exists = self.switch.ports.iter().any(|known| known.id == *port);
+            let known = self.switch.ports.iter().find(|known| known.id == *port);
+            let carries_one =
+                known.is_some_and(|known| matches!(known.memberships[..], [only] if only.vid.is_none()));
             let is_second = self.tunnels[..at].iter().any(|(earlier, _)| earlier == port);
-            if !exists || is_second {
+            if !carries_one || is_second {
                 return Err(PlanError::Tunnel(*port));
             }
         }

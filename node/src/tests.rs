@@ -9,7 +9,7 @@ use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForwa
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
 use wire::{DomainId, DropReason, FrameBuf, Instant, Offload, PortId, Vid};
 
-use crate::{Event, Gossip, Node, Notice, Outbox, Plan};
+use crate::{Event, Gossip, Node, Notice, Outbox, Plan, PlanError};
 
 fn port(id: u16, memberships: &[(u16, Option<u16>)]) -> PortPlan {
     let membership = |(domain, vid): &(u16, Option<u16>)| Membership {
@@ -215,4 +215,13 @@ fn super_segment(frame: &mut FrameBuf, size: u16, payload: u16) -> usize {
     area[VNET_HDR_LEN..VNET_HDR_LEN + bytes.len()].copy_from_slice(&bytes);
     frame.received(VNET_HDR_LEN + bytes.len());
     bytes.len()
+}
+
+#[test]
+fn a_tunnel_carries_one_domain_untagged() {
+    let tunnel = encap::TunnelPlan::Vxlan(encap::Vni::new(42).unwrap());
+    let with = |port: u16| Plan { tunnels: alloc::vec![(PortId(port), tunnel)], ..plan() }.check();
+    assert_eq!(with(0), Ok(()));
+    assert_eq!(with(2), Err(PlanError::Tunnel(PortId(2))), "a trunk");
+    assert_eq!(with(9), Err(PlanError::Tunnel(PortId(9))), "nowhere");
 }

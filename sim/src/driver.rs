@@ -27,6 +27,9 @@ pub struct Driver {
     marks: Vec<Mark>,
 }
 
+/// The latest time there is.
+const END_OF_TIME: Instant = Instant::from_nanos(u64::MAX);
+
 /// How far the outbox was filled after an event.
 struct Mark {
     at: Instant,
@@ -90,12 +93,16 @@ impl Driver {
 
     /// Wakes the node at every deadline up to `at`.
     pub fn advance(&mut self, at: Instant) {
-        while let Some((deadline, why)) = self.node.next_deadline().filter(|(deadline, _)| *deadline <= at) {
+        // At the end of time every deadline has saturated and none is later.
+        let is_due = |now: Instant, deadline: Instant| deadline <= at && now < END_OF_TIME;
+        while let Some((deadline, why)) =
+            self.node.next_deadline().filter(|(deadline, _)| is_due(self.now, *deadline))
+        {
             // A deadline that was missed is due now: the clock does not go back.
             self.handle_one(self.now.max(deadline), Event::Wake);
             let next = self.node.next_deadline();
             assert!(
-                next.is_none_or(|(next, _)| next > self.now),
+                next.is_none_or(|(next, _)| next > self.now || self.now == END_OF_TIME),
                 "woken for {why:?}, the node still waits for a time that has passed: {next:?}; {self}"
             );
         }

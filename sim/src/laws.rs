@@ -159,7 +159,7 @@ impl Laws {
             format!("{longest} octets leave where the MTU is {}", egress.mtu)
         })?;
         let claim = frame.offload.check(frame.len());
-        ensure(claim.is_ok(), || format!("what leaves claims more than it has: {:?}", frame.offload))
+        ensure(claim.is_ok(), || format!("{} octets leave and claim more: {:?}", frame.len(), frame.offload))
     }
 
     fn stations(&self, arrived: &Arrived, node: &Node) -> Verdict {

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use sim::craft::{TCP, UDP, says};
-use wire::offload::NEEDS_CSUM;
+use sim::craft::{TCP, UDP, says, virtio};
+use wire::Offload;
+use wire::offload::{NEEDS_CSUM, VNET_HDR_LEN};
 
 use super::offload::segments;
 use super::{from_to, to_all};
@@ -30,6 +31,11 @@ network = "lan"
 /// A VXLAN header of network 42 in front of a frame.
 fn vxlan(frame: &[u8]) -> Vec<u8> {
     [&[8, 0, 0, 0, 0, 0, 42, 0][..], frame].concat()
+}
+
+/// A virtio header that leaves a checksum to be finished.
+fn checksum_at(csum_start: u16) -> [u8; VNET_HDR_LEN] {
+    virtio(Offload { flags: NEEDS_CSUM, csum_start, csum_offset: 5, ..Offload::NONE })
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -71,6 +77,13 @@ fn carried() -> Vec<Case> {
             STRETCHED,
         )
         .send_virtio("c1", tso.0, &tso.1),
+        Case::new(
+            "vxlan-lying-virtio-header",
+            "What a virtio header says of the datagram does not pass to the frame inside, where it would point past \
+             the end. Found by the fuzzer.",
+            STRETCHED,
+        )
+        .send_virtio(TUNNEL, checksum_at(20), &vxlan(&says(from_to(2, 1), "short"))),
         Case::new(
             "drop-deliver-bad-super-segment",
             "A super-segment that has to be cut and is not of the kind that it claims to be is dropped.",
