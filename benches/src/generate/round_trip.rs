@@ -57,19 +57,26 @@ impl RoundTrips {
 /// # Errors
 /// If there is no answer within [`Endpoint::PATIENCE`], or on interruption.
 pub fn until_answered(site: &Site) -> io::Result<()> {
-    let (_echo, client) = Echo::start(site)?;
-    client.set_read_timeout(Some(Duration::from_millis(20)))?;
     let until = Instant::now() + Endpoint::PATIENCE;
-    let (request, mut answer) = ([0; REQUEST_LEN], [0; REQUEST_LEN]);
-    while Instant::now() < until {
-        interrupt::check()?;
-        match client.send(&request).and_then(|_| client.recv(&mut answer)) {
-            Ok(_) => return Ok(()),
-            // The link may be down and routes missing for the moment.
-            Err(_) => interrupt::sleep(Duration::from_millis(5))?,
+    loop {
+        // Addresses and routes may be missing for the moment, or frames lost while links come up.
+        let refused = match answered_once(site) {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            Err(error) => Some(error),
+        };
+        if Instant::now() > until {
+            let silence = || io::Error::new(io::ErrorKind::TimedOut, "the endpoints cannot reach each other");
+            return Err(refused.unwrap_or_else(silence));
         }
+        interrupt::sleep(Duration::from_millis(5))?;
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "the endpoints cannot reach each other"))
+}
+
+fn answered_once(site: &Site) -> io::Result<bool> {
+    let (_echo, client) = Echo::start(site)?;
+    client.set_read_timeout(Some(Duration::from_millis(100)))?;
+    ask(&client, 0)
 }
 
 /// One request at a time.
