@@ -35,8 +35,8 @@ impl Switch {
     /// ([`FrameBuf::parse_offload`]).
     ///
     /// # Errors
-    /// Any of the `admit.` reasons but those of the virtio header and of tunnels; `forward.no-port` if the port does
-    /// not exist.
+    /// Any of the `admit.` reasons but those of tunnels, and of the virtio header only `admit.vnet-csum`;
+    /// `forward.no-port` if the port does not exist.
     #[inline]
     pub fn admit(
         &mut self,
@@ -48,10 +48,15 @@ impl Switch {
         let state = ports.get_mut(port.index()).and_then(Option::as_mut).ok_or(DropReason::NoPort)?;
         let mut header = EthernetHeader::parse(frame.bytes()).ok_or(DropReason::Runt)?;
         let domain = domain_of(state, &header)?;
-        let priority = Tci(header.tag.take().map_or(0, |tag| {
-            pop_tag(frame);
-            tag.0 & 0xf000
-        }));
+        let priority = Tci(match header.tag.take() {
+            None => 0,
+            Some(tag) => {
+                pop_tag(frame);
+                // A checksum that starts within the tag, or before it, is none any more.
+                frame.offload.check(frame.len())?;
+                tag.0 & 0xf000
+            }
+        });
         let packet_len = frame.segment_len().saturating_sub(HEADER_LEN);
         if packet_len > usize::from(state.mtu) {
             return Err(DropReason::Overlong);

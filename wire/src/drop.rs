@@ -75,7 +75,7 @@ drop_reasons! {
         "A broken or hostile writer on the other side of the device.",
         "Look at the program that writes to this device.";
     VnetCsum => "admit.vnet-csum",
-        "The virtio header places the checksum past the end of the frame.",
+        "The virtio header places the checksum past the end of the frame, or into its Ethernet header.",
         "A broken or hostile writer on the other side of the device.",
         "Look at the program that writes to this device.";
     GroupSource => "admit.group-source",

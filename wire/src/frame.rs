@@ -233,7 +233,7 @@ mod tests {
     fn what_a_device_sends_another_receives() {
         let mut sent = frame(b"destination source type payload");
         sent.offload =
-            Offload { flags: NEEDS_CSUM, gso: Gso::UdpL4, gso_size: 9, csum_start: 3, ..Offload::NONE };
+            Offload { flags: NEEDS_CSUM, gso: Gso::UdpL4, gso_size: 9, csum_start: 20, ..Offload::NONE };
         let on_the_wire = sent.send_area().to_vec();
 
         let mut received = frame(&[0xa5; 200]);

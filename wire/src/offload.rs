@@ -12,6 +12,7 @@
 //! A value is a *claim* until [`Offload::check`] has compared it with the frame.
 
 use crate::drop::DropReason;
+use crate::ethernet::HEADER_LEN;
 
 /// Octets of the header on a TAP file descriptor.
 pub const VNET_HDR_LEN: usize = 24;
@@ -119,10 +120,12 @@ impl Offload {
     /// Compares the claim with a frame of `len` octets.
     ///
     /// # Errors
-    /// `admit.vnet-csum` if the checksum field lies past the end, `admit.vnet-gso-size` if a super-segment has no
-    /// segment size or comes without a checksum request.
+    /// `admit.vnet-csum` if the checksum starts within the Ethernet header (a tag that comes off could not move it) or
+    /// its field lies past the end, `admit.vnet-gso-size` if a super-segment has no segment size or comes without a
+    /// checksum request.
     pub fn check(self, len: usize) -> Result<(), DropReason> {
-        if self.needs_checksum() && usize::from(self.csum_start) + usize::from(self.csum_offset) + 2 > len {
+        let start = usize::from(self.csum_start);
+        if self.needs_checksum() && (start < HEADER_LEN || start + usize::from(self.csum_offset) + 2 > len) {
             return Err(DropReason::VnetCsum);
         }
         if self.is_super_segment() && (self.gso_size == 0 || !self.needs_checksum()) {
@@ -176,6 +179,8 @@ mod tests {
     fn lies_have_names() {
         assert_eq!(tso4().check(51), Err(DropReason::VnetCsum));
         assert_eq!(tso4().check(52), Ok(()));
+        assert_eq!(Offload { csum_start: 13, ..tso4() }.check(1500), Err(DropReason::VnetCsum));
+        assert_eq!(Offload { csum_start: 14, ..tso4() }.check(1500), Ok(()));
         assert_eq!(Offload { gso_size: 0, ..tso4() }.check(1500), Err(DropReason::VnetGsoSize));
         assert_eq!(Offload { flags: 0, ..tso4() }.check(1500), Err(DropReason::VnetGsoSize));
         let mut unknown = TSO4;

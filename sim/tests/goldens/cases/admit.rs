@@ -104,12 +104,16 @@ fn lies() -> Vec<Case> {
         .send_virtio("c1", header(0, 5, 0, 0, 0), &frame),
         Case::new(
             "drop-admit-vnet-csum",
-            "A virtio header that places the checksum past the end of the frame is dropped; at the very end it passes.",
+            "A virtio header that places the checksum past the end of the frame, or starts it within the Ethernet \
+             header, is dropped; at the very end it passes. What counts is the frame without its tag.",
             LAN,
         )
         .send_virtio("c1", header(1, 0, 0, 114, 0), &frame)
         .send_virtio("c1", header(1, 0, 0, 0xffff, 0xffff), &frame)
         .send_virtio("c1", header(1, 0, 0, 34, 79), &frame)
+        .send_virtio("c1", header(1, 0, 0, 2, 114), &tagged(0, &frame))
+        .send_virtio("c1", header(1, 0, 0, 17, 2), &tagged(0, &frame))
+        .send_virtio("c1", header(1, 0, 0, 13, 2), &frame)
         .send_virtio("c1", header(1, 0, 0, 34, 78), &frame),
     ]
 }
