@@ -11,7 +11,7 @@
 //! - [`Driver`] hands a node its events, wakes it at its named deadlines, and holds it to its laws.
 //! - [`replay`] does that with captures as the events; it is `tapestry replay` and the runner of the goldens.
 //! - [`compare`] finds the first difference between two such outcomes.
-//! - [`craft`] writes frames for tests and goldens.
+//! - [`craft`] writes frames for tests and goldens, [`fuzz`] turns octets into a history.
 //!
 //! No socket is opened here and no clock is read: time is what captures say.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod compare;
 pub mod craft;
 mod describe;
 mod driver;
+pub mod fuzz;
 mod laws;
 pub mod replay;
 #[cfg(test)]

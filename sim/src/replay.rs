@@ -10,7 +10,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -168,7 +169,8 @@ impl Arrivals {
 struct Departures<'a> {
     compiled: &'a Compiled,
     captures: BTreeMap<PortId, CaptureWriter>,
-    events: String,
+    events: BufWriter<File>,
+    events_path: PathBuf,
     frames: u64,
 }
 
@@ -186,7 +188,10 @@ impl<'a> Departures<'a> {
             }
             captures.insert(port.id, CaptureWriter::create(&path, name).map_err(ReplayError::Output)?);
         }
-        Ok(Self { compiled, captures, events: String::new(), frames: 0 })
+        let path = replay.out.join(EVENTS_FILE);
+        let events = File::create(&path)
+            .map_err(|error| ReplayError::Output(CaptureError::io(&path, "create it", &error)))?;
+        Ok(Self { compiled, captures, events: BufWriter::new(events), events_path: path, frames: 0 })
     }
 
     fn take(&mut self, driver: &mut Driver) -> Result<(), CaptureError> {
@@ -196,9 +201,9 @@ impl<'a> Departures<'a> {
                 self.captures.get_mut(&port).expect("a port that exists has a capture").write_frame(at, frame)
             }
             Departure::Notice(notice) => {
-                self.events +=
-                    &format!("{} {}\n", describe::time(at), describe::notice(notice, self.compiled));
-                Ok(())
+                let what = describe::notice(notice, self.compiled);
+                let written = writeln!(self.events, "{} {what}", describe::time(at));
+                written.map_err(|error| CaptureError::io(&self.events_path, "write it", &error))
             }
         })
     }
@@ -207,12 +212,10 @@ impl<'a> Departures<'a> {
         for capture in self.captures.values_mut() {
             capture.flush()?;
         }
+        self.events.flush().map_err(|error| CaptureError::io(&self.events_path, "write it", &error))?;
         let counters = describe::counters(driver.counters(), self.compiled);
-        for (file, text) in [(COUNTERS_FILE, &counters), (EVENTS_FILE, &self.events)] {
-            let path = replay.out.join(file);
-            fs::write(&path, text).map_err(|error| CaptureError::io(&path, "write it", &error))?;
-        }
-        Ok(())
+        let path = replay.out.join(COUNTERS_FILE);
+        fs::write(&path, counters).map_err(|error| CaptureError::io(&path, "write it", &error))
     }
 }
 

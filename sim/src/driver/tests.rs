@@ -57,3 +57,12 @@ fn a_frame_of_a_port_that_has_just_gone_is_dropped() {
     assert_eq!(driver.counters().drops()[DropReason::NoPort.index()], 1);
     assert!(drained(&mut driver).is_empty());
 }
+
+#[test]
+fn the_end_of_time_comes_once() {
+    let mut driver = driver();
+    for _ in 0..2 {
+        arrives(&mut driver, END_OF_TIME, 0, &says((station(2), station(1)), "at last"));
+    }
+    assert_eq!(driver.counters().forwarded, 2);
+}

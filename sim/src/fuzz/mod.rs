@@ -1,0 +1,170 @@
+//! Any octets as a history of a node: plans, frames, time, flushes and gossip, under the laws.
+//!
+//! The octets are read as choices ([`arbitrary::Unstructured`]), so that a fuzzer that changes one of them changes one
+//! choice. Frames are mostly well formed and sometimes damaged; addresses, VLANs and limits are few and small, so that
+//! frames meet and tables fill. What must hold beside the [laws](crate::Driver): no panic, and the same octets, times
+//! and counters whether the outbox is drained after each event or after seven.
+//!
+//! The same body runs in the fuzz target `node`, and with seeded chance and the committed corpus in this crate's tests.
+
+mod frame;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbitrary::{Result, Unstructured};
+use node::{Counters, Event, Flush, Gossip, Plan};
+use wire::{DomainId, Instant, Offload, PortId};
+
+use crate::{Departure, Driver};
+
+/// Events of one history. What the octets say beyond is not read.
+pub const EVENTS_MAX: usize = 400;
+/// The batch that must make no difference.
+const BATCH: usize = 7;
+
+/// Lives through the history that `data` tells, and says what was counted.
+///
+/// # Panics
+/// A law is broken, the node panics, or the batch makes a difference. All are mistakes in the node.
+pub fn run(data: &[u8]) -> Counters {
+    let mut choices = Unstructured::new(data);
+    let Ok(mut history) = History::begin(&mut choices) else { return Counters::default() };
+    for _ in 0..EVENTS_MAX {
+        if choices.is_empty() || history.step(&mut choices).is_err() {
+            break;
+        }
+    }
+    history.end()
+}
+
+/// Two nodes that hear the same, drained differently.
+struct History {
+    each: Watched,
+    batch: Watched,
+    plan: Arc<Plan>,
+    now: Instant,
+    /// Grows with each plan, so that ports can change their identity.
+    generation: u32,
+}
+
+struct Watched {
+    driver: Driver,
+    left: Vec<(Instant, Left)>,
+}
+
+/// What left, to be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Left {
+    Frame(PortId, Vec<u8>, Offload),
+    Notice(node::Notice),
+}
+
+impl History {
+    fn begin(choices: &mut Unstructured<'_>) -> Result<Self> {
+        let seed = u64::from(choices.arbitrary::<u8>()?);
+        let plan = Arc::new(plan::any(choices, 0)?);
+        let watched =
+            || Watched { driver: Driver::new(seed, Instant::ZERO, Arc::clone(&plan)), left: Vec::new() };
+        Ok(Self { each: watched(), batch: watched(), now: Instant::ZERO, generation: 0, plan })
+    }
+
+    fn step(&mut self, choices: &mut Unstructured<'_>) -> Result<()> {
+        match choices.int_in_range(0..=31_u8)? {
+            0 => self.now = self.now + pause(choices)?,
+            1 => {
+                self.generation += 1;
+                self.plan = Arc::new(plan::any(choices, self.generation)?);
+                let plan = Arc::clone(&self.plan);
+                self.both(|_| Event::Configure(Arc::clone(&plan)));
+            }
+            2 => {
+                let flush = Flush {
+                    domain: choices.arbitrary::<Option<u8>>()?.map(|id| DomainId(u16::from(id % 4))),
+                    port: choices.arbitrary::<Option<u8>>()?.map(|id| PortId(u16::from(id % 10))),
+                    mac: if choices.arbitrary()? { Some(frame::mac(choices)?) } else { None },
+                };
+                self.both(|_| Event::Flush(flush));
+            }
+            3 => {
+                let station = Gossip::Station {
+                    domain: DomainId(choices.int_in_range(0..=4)?),
+                    mac: frame::mac(choices)?,
+                    port: PortId(choices.int_in_range(0..=9)?),
+                };
+                self.both(|_| Event::Gossip(station));
+            }
+            4 => self.both(|_| Event::Wake),
+            _ => {
+                let port = PortId(choices.int_in_range(0..=9)?);
+                let arriving = frame::any(choices, &self.plan, port)?;
+                self.both(|driver| {
+                    let mut frame = driver.buffer();
+                    arriving.deliver(&mut frame);
+                    Event::Frame { port, frame }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Both nodes hear the event.
+    fn both(&mut self, event: impl Fn(&mut Driver) -> Event) {
+        for (watched, batch) in [(&mut self.each, 1), (&mut self.batch, BATCH)] {
+            let event = event(&mut watched.driver);
+            watched.driver.handle(self.now, event);
+            if watched.driver.undrained() >= batch {
+                watched.drain();
+            }
+        }
+    }
+
+    fn end(mut self) -> Counters {
+        self.each.drain();
+        self.batch.drain();
+        let context = self.each.driver.to_string();
+        assert_eq!(self.each.driver.counters(), self.batch.driver.counters(), "the batch shows; {context}");
+        assert_eq!(self.each.by_port(), self.batch.by_port(), "the batch shows; {context}");
+        self.each.driver.counters().clone()
+    }
+}
+
+impl Watched {
+    fn drain(&mut self) {
+        let left = &mut self.left;
+        let outcome: std::result::Result<(), Infallible> = self.driver.drain(|at, departure| {
+            left.push(match departure {
+                Departure::Frame { port, frame } => {
+                    (at, Left::Frame(port, frame.bytes().to_vec(), frame.offload))
+                }
+                Departure::Notice(notice) => (at, Left::Notice(notice)),
+            });
+            Ok(())
+        });
+        assert_eq!(outcome, Ok(()));
+    }
+
+    /// What left through each port, in order; notices beside them.
+    fn by_port(&self) -> BTreeMap<Option<PortId>, Vec<&(Instant, Left)>> {
+        let mut ports: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for left in &self.left {
+            let port = match &left.1 {
+                Left::Frame(port, _, _) => Some(*port),
+                Left::Notice(_) => None,
+            };
+            ports.entry(port).or_default().push(left);
+        }
+        ports
+    }
+}
+
+/// From nothing to the end of time, mostly what matters to tables and buckets.
+fn pause(choices: &mut Unstructured<'_>) -> Result<Duration> {
+    const SECOND: u64 = 1_000_000_000;
+    let pauses =
+        [1, 1_000, 1_000_000, SECOND / 10, SECOND, 10 * SECOND, 299 * SECOND, 301 * SECOND, u64::MAX / 3];
+    Ok(Duration::from_nanos(*choices.choose(&pauses)?))
+}

@@ -1,0 +1,51 @@
+//! The fuzz target's body on stable Rust: the committed corpus, and histories by seeded chance.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wire::{DropReason, Rng};
+
+/// Histories by chance.
+const HISTORIES: u64 = 4_000;
+/// Octets of the longest.
+const HISTORY_LEN_MAX: u64 = 3_000;
+
+/// What no history can cause: it is too short for a flood of questions, the headroom holds whatever a plan asks for,
+/// and only an operating system refuses frames.
+const OUT_OF_REACH: [DropReason; 5] = [
+    DropReason::AnswerRate,
+    DropReason::Headroom,
+    DropReason::QueueFull,
+    DropReason::DeviceRefused,
+    DropReason::PortDown,
+];
+
+/// A corpus that reaches little finds little: it has to cause every drop that there is.
+#[test]
+fn the_corpus_breaks_no_law_and_reaches_every_drop() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/node");
+    let entries = fs::read_dir(&folder).expect("the corpus is there");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    files.sort();
+    let mut reached: BTreeSet<DropReason> = BTreeSet::new();
+    for file in files {
+        println!("{}", file.display()); // Shown if it panics.
+        let drops = sim::fuzz::run(&fs::read(&file).expect("it can be read")).drops();
+        reached.extend(DropReason::ALL.iter().filter(|reason| drops[reason.index()] > 0));
+    }
+    let missed: Vec<_> = DropReason::ALL.iter().filter(|reason| !reached.contains(reason)).collect();
+    assert_eq!(missed, OUT_OF_REACH.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn histories_by_chance_break_no_law() {
+    for seed in 0..HISTORIES {
+        let mut rng = Rng::seeded(seed);
+        let len = usize::try_from(rng.below(HISTORY_LEN_MAX)).expect("it is small");
+        let octets: Vec<u8> =
+            std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect();
+        println!("seed {seed}"); // Shown if it panics.
+        sim::fuzz::run(&octets);
+    }
+}
