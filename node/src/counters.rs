@@ -14,9 +14,9 @@ pub struct PortCounters {
     pub rx_frames: u64,
     /// Octets that entered, Ethernet header included.
     pub rx_bytes: u64,
-    /// Frames that left.
+    /// Frames that were handed to the device; those it refused are in [`PortCounters::drops`] too.
     pub tx_frames: u64,
-    /// Octets that left.
+    /// Octets likewise.
     pub tx_bytes: u64,
     /// Frames dropped here by reason: `deliver.*` on leaving through this port, all others on entering it.
     pub drops: [u64; DropReason::COUNT],
@@ -29,12 +29,12 @@ impl Default for PortCounters {
 }
 
 /// Counters of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Counters {
     /// By [`PortId`]; ports that never existed have zeros.
     pub ports: Vec<PortCounters>,
-    /// Drops at ports whose id now belongs to another port.
-    pub gone_drops: [u64; DropReason::COUNT],
+    /// The sums of ports whose id now belongs to another port.
+    pub gone: PortCounters,
     /// Frames that entered the corridor.
     pub received: u64,
     /// Walks that ended in at least one egress port.
@@ -61,27 +61,6 @@ pub struct Counters {
     pub notices_suppressed: u64,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            ports: Vec::new(),
-            gone_drops: [0; DropReason::COUNT],
-            received: 0,
-            forwarded: 0,
-            consumed: 0,
-            dropped: 0,
-            originated: 0,
-            flood_copies: 0,
-            stations_learned: 0,
-            stations_moved: 0,
-            stations_aged: 0,
-            stations_refused_domain: 0,
-            stations_refused_port: 0,
-            notices_suppressed: 0,
-        }
-    }
-}
-
 impl Counters {
     /// The counters of `port`, made if need be.
     pub fn port_mut(&mut self, port: PortId) -> &mut PortCounters {
@@ -91,17 +70,21 @@ impl Counters {
         &mut self.ports[port.index()]
     }
 
-    /// Starts `port` at zero, for another port that has been given the id. Its drops stay in the totals.
+    /// Starts `port` at zero, for another port that has been given the id. What it has seen stays in the totals.
     pub(crate) fn begin(&mut self, port: PortId) {
         let gone = core::mem::take(self.port_mut(port));
-        for (sum, count) in self.gone_drops.iter_mut().zip(gone.drops) {
+        self.gone.rx_frames += gone.rx_frames;
+        self.gone.rx_bytes += gone.rx_bytes;
+        self.gone.tx_frames += gone.tx_frames;
+        self.gone.tx_bytes += gone.tx_bytes;
+        for (sum, count) in self.gone.drops.iter_mut().zip(gone.drops) {
             *sum += count;
         }
     }
 
     /// Dropped frames by reason, over all ports that ever were.
     pub fn drops(&self) -> [u64; DropReason::COUNT] {
-        let mut total = self.gone_drops;
+        let mut total = self.gone.drops;
         for port in &self.ports {
             for (sum, count) in total.iter_mut().zip(port.drops) {
                 *sum += count;

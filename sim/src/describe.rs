@@ -93,7 +93,7 @@ fn node_counters(counters: &Counters) -> Vec<(String, u64)> {
     // Each by name, so that a counter that is added has to be told here too.
     let Counters {
         ports: _,
-        gone_drops: _,
+        gone: _,
         received,
         forwarded,
         consumed,

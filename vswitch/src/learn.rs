@@ -21,16 +21,17 @@ use crate::switch::{Switch, count_in, count_out};
 /// Learned stations of one node; with [`STATICS_MAX`] more they are what 2^20 slots hold (18 MiB). Beyond it new stations
 /// are not learned, as if their domain were full.
 pub const STATIONS_MAX: usize = (1 << 20) / 8 * 7 - STATICS_MAX;
-/// How many times per ageing time a talking station is [`Learned::Refreshed`].
-const REFRESHES_PER_AGEING: u64 = 8;
+/// Seconds between two times that a talking station is [`Learned::Refreshed`]. Whatever a replica missed or got in the
+/// wrong order, it knows better after this.
+const REFRESH_TICKS: u64 = 2;
 
 /// What a frame taught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
     /// Nothing: the station is where it was.
     Known,
-    /// The station is where it was, and replicas that do not hear it should be told that it is alive. Comes an eighth
-    /// of the ageing time apart while the station talks.
+    /// The station is where it was, and replicas that do not hear it should be told that it is alive, and where. Comes
+    /// two seconds apart while the station talks.
     Refreshed,
     /// The station was not known, or was known too long ago.
     New,
@@ -123,11 +124,7 @@ impl Switch {
             return Learned::Known; // Time stands still, or went back.
         }
         self.fdb.set(name, heard);
-        let ageing = self.domain(name.domain()).and_then(|domain| domain.ageing);
-        let is_due = ageing.is_some_and(|ageing| {
-            let span = (ageing / REFRESHES_PER_AGEING).max(1);
-            before.span(span) != tick.span(span)
-        });
+        let is_due = before.span(REFRESH_TICKS) != tick.span(REFRESH_TICKS);
         if is_due { Learned::Refreshed } else { Learned::Known }
     }
 

@@ -210,9 +210,9 @@ drop_reasons! {
         "The device vanished, or its kernel does not accept this offload.",
         "Look at `tapestry port ls` for the port's error.";
     PortDown => "deliver.port-down",
-        "The outgoing interface is down.",
-        "Somebody took the interface down in its namespace, or it has not been raised yet.",
-        "Raise it: `ip link set dev NAME up` in its namespace.";
+        "The outgoing interface is down, or its port has been given up.",
+        "Somebody took the interface down or deleted it; a flood that reaches such a port counts here too.",
+        "See the port's state and error in `tapestry port ls`; raise it with `ip link set dev NAME up`.";
 }
 
 #[cfg(test)]

@@ -43,13 +43,15 @@ impl Supervisor {
             state.devices.remove(name);
         }
         let mut attaching = Vec::new();
-        for (name, (device, queues)) in made {
+        state.generation += 1;
+        for (name, (mut device, queues)) in made {
             let id = compiled.ports[&name].id;
             self.workers.detach(id); // Its predecessor, if it has one.
+            device.generation = state.generation;
             attaching.push((id, queues));
             state.devices.insert(name, device);
         }
-        for (id, error) in self.workers.attach(attaching) {
+        for (id, error) in self.workers.attach(attaching, state.generation) {
             let name = compiled.port_name(id).expect("it was made for this plan");
             state.devices.get_mut(name).expect("it was put there").failed = Some(error.to_string());
         }
@@ -99,13 +101,14 @@ impl Supervisor {
                 continue; // It has not been touched.
             }
             self.workers.detach(*id);
-            let again =
-                device::build(blueprint, self.workers.count()).and_then(|(device, queues)| {
-                    match self.workers.attach(vec![(*id, queues)]).pop() {
-                        Some((_, error)) => Err(error),
-                        None => Ok(device),
-                    }
-                });
+            let again = device::build(blueprint, self.workers.count()).and_then(|(mut device, queues)| {
+                state.generation += 1;
+                device.generation = state.generation;
+                match self.workers.attach(vec![(*id, queues)], state.generation).pop() {
+                    Some((_, error)) => Err(error),
+                    None => Ok(device),
+                }
+            });
             match again {
                 Ok(device) => {
                     state.devices.insert(name.clone(), device);

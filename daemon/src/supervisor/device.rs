@@ -14,6 +14,8 @@ pub(super) type Blueprint = config::Device;
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) blueprint: Blueprint,
+    /// By which workers' reports are told from those about its predecessors.
+    pub(super) generation: u64,
     pub(super) offloads: Vec<&'static str>,
     pub(super) queues: usize,
     /// It was there before us and stays.
@@ -69,6 +71,7 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<(Device,
     let offloads = [("csum", capabilities.checksum), ("tso", capabilities.tso), ("uso", capabilities.uso)];
     let device = Device {
         blueprint: blueprint.clone(),
+        generation: 0, // Until it is attached.
         offloads: offloads.into_iter().filter_map(|(name, has)| has.then_some(name)).collect(),
         queues: tap.queue_count(),
         is_adopted: tap.origin() == Origin::Adopted,

@@ -53,6 +53,8 @@ struct State {
     compiled: Compiled,
     /// By port name.
     devices: BTreeMap<String, Device>,
+    /// How often devices have been attached.
+    generation: u64,
 }
 
 impl Supervisor {
@@ -77,7 +79,13 @@ impl Supervisor {
             started: Instant::now(),
             events: EventLog::default(),
             workers,
-            state: Mutex::new(State { config: empty, ids, compiled, devices: BTreeMap::new() }),
+            state: Mutex::new(State {
+                config: empty,
+                ids,
+                compiled,
+                devices: BTreeMap::new(),
+                generation: 0,
+            }),
         });
         watch::start(&supervisor).map_err(|error| change::refused("workers", &error))?;
         supervisor.change(|_| Ok(config))?;

@@ -68,8 +68,12 @@ fn totals(tallies: &[Tally]) -> Totals {
         consumed: sum(|counters| counters.consumed),
         dropped: sum(|counters| counters.dropped),
         originated: sum(|counters| counters.originated),
-        rx_bytes: sum(|counters| counters.ports.iter().map(|port| port.rx_bytes).sum()),
-        tx_bytes: sum(|counters| counters.ports.iter().map(|port| port.tx_bytes).sum()),
+        rx_bytes: sum(|counters| {
+            counters.gone.rx_bytes + counters.ports.iter().map(|port| port.rx_bytes).sum::<u64>()
+        }),
+        tx_bytes: sum(|counters| {
+            counters.gone.tx_bytes + counters.ports.iter().map(|port| port.tx_bytes).sum::<u64>()
+        }),
     }
 }
 
@@ -280,7 +284,7 @@ pub(super) fn drops(supervisor: &Supervisor) -> Vec<DropInfo> {
                     *by_port.entry(name.to_owned()).or_insert(0) += count;
                 }
             }
-            let gone: u64 = tallies.iter().map(|tally| tally.counters.gone_drops[reason.index()]).sum();
+            let gone: u64 = tallies.iter().map(|tally| tally.counters.gone.drops[reason.index()]).sum();
             if gone > 0 {
                 *by_port.entry("(removed)".to_owned()).or_insert(0) += gone;
             }

@@ -33,28 +33,28 @@ impl Supervisor {
                     self.events.publish(event);
                 }
             }
-            Report::PortFailed(port, why) => self.give_up(port, why),
-            Report::OffloadRefused(port) => self.mark_slow(port),
+            Report::PortFailed(port, generation, why) => self.give_up(port, generation, why),
+            Report::OffloadRefused(port, generation) => self.mark_slow(port, generation),
         }
     }
 
     /// The port's frames are finished in software from now on.
-    fn mark_slow(&self, port: PortId) {
+    fn mark_slow(&self, port: PortId, generation: u64) {
         let mut state = self.state();
         let Some(name) = state.compiled.port_name(port).map(str::to_owned) else { return };
-        if let Some(device) = state.devices.get_mut(&name) {
+        if let Some(device) = state.devices.get_mut(&name).filter(|device| device.generation == generation) {
             device.offloads.clear();
             device.refuses_offload = true;
         }
     }
 
     /// One worker has given the port up; the others follow, so that its device is closed.
-    fn give_up(&self, port: PortId, why: String) {
+    fn give_up(&self, port: PortId, generation: u64, why: String) {
         let mut state = self.state();
         let Some(name) = state.compiled.port_name(port).map(str::to_owned) else { return };
         let Some(device) = state.devices.get_mut(&name) else { return };
-        if device.failed.is_some() {
-            return;
+        if device.failed.is_some() || device.generation != generation {
+            return; // Another worker was first, or the port has another device since.
         }
         self.workers.detach(port);
         let text = format!("port {name:?} was given up: {why}");

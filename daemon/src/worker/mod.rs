@@ -12,7 +12,8 @@
 //! workers can wait for each other.
 //!
 //! Failure: an I/O error that will not pass, or a panic while a port is served, ends that port and no other. The
-//! port is taken out, the [`Report`] says why, and the thread goes on.
+//! port is taken out, the [`Report`] says why, and the thread goes on. A panic elsewhere, in a change of the plan or a
+//! sweep, ends the process.
 
 mod pass;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -33,7 +35,7 @@ use wire::{DomainId, FrameBuf, PortId};
 use crate::port::PortIo;
 use pass::Worker;
 
-/// Workers of one process, and queues of one port.
+/// Workers of one process, and queues of one port. The configuration refuses more.
 pub const WORKERS_MAX: usize = 16;
 /// Commands waiting for one worker; the control plane waits when it is full.
 const COMMANDS_MAX: usize = 64;
@@ -47,8 +49,8 @@ pub enum Command {
     /// Handle this event, then answer.
     Handle(Event, Sender<()>),
     /// Read and write these ports from now on, then answer which could not be waited on. The node's plan already has
-    /// them.
-    Attach(Vec<(PortId, Box<dyn PortIo>)>, Sender<Vec<(PortId, io::Error)>>),
+    /// them. The number is their devices' generation.
+    Attach(Vec<(PortId, Box<dyn PortIo>)>, u64, Sender<Vec<(PortId, io::Error)>>),
     /// Stop using the port and close its descriptor, then answer.
     Detach(PortId, Sender<()>),
     /// Tell what has been counted.
@@ -77,7 +79,8 @@ pub struct Tally {
     pub spins_won: u64,
     /// Frames that another worker owned.
     pub handed_over: u64,
-    /// Station gossip that did not fit a peer's channel; the peer floods until it learns by itself.
+    /// Station gossip that did not fit a peer's channel. The peer may send to the station's old port until it is told
+    /// again, which is within two seconds of the station talking ([`vswitch::Learned::Refreshed`]).
     pub gossip_lost: u64,
     /// Notices that did not fit the report channel.
     pub notices_lost: u64,
@@ -89,15 +92,16 @@ pub struct Tally {
     pub stations_of_domain: BTreeMap<DomainId, u32>,
 }
 
-/// What a worker tells the control plane unasked.
+/// What a worker tells the control plane unasked. With a port comes the generation of its device ([`Workers::attach`]):
+/// the port may have another one by the time it is heard.
 #[derive(Debug)]
 pub enum Report {
     /// The node noticed something.
     Notice(Notice),
     /// A port was given up.
-    PortFailed(PortId, String),
+    PortFailed(PortId, u64, String),
     /// A port's device refused offload metadata: from now on its frames are finished in software, which is slower.
-    OffloadRefused(PortId),
+    OffloadRefused(PortId, u64),
 }
 
 /// What one worker gives another.
@@ -161,8 +165,14 @@ impl Workers {
             let waker = Arc::clone(&peers[index].waker);
             let mut worker =
                 Worker::new(index, options, poll, receiver, inbox, peers.clone(), report.clone());
-            let thread =
-                thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())?;
+            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+                    // A panic outside a port's turn. Half a switch that says it is ready is worse than none: the devices
+                    // go with the process, and whoever supervises it starts another.
+                    tracing::error!("worker {index} has panicked; the process ends");
+                    std::process::exit(1);
+                }
+            })?;
             handles.push(Handle { commands, waker, thread: Mutex::new(Some(thread)) });
         }
         Ok(Self { handles, reports })
@@ -183,13 +193,19 @@ impl Workers {
             })
             .collect();
         for answer in answers {
-            wait(&answer);
+            // An error: the workers have been stopped, and there is nothing left to handle it.
+            let _ = answer.recv();
         }
     }
 
     /// Gives queue *i* of every port to worker *i*. A worker gets all ports at once, so that no frame of one meets
-    /// another that is not there yet. Returns the ports that could not be waited on; no worker has those.
-    pub fn attach(&self, ports: Vec<(PortId, Vec<Box<dyn PortIo>>)>) -> Vec<(PortId, io::Error)> {
+    /// another that is not there yet. `generation` must not have been used before. Returns the ports that could not be
+    /// waited on; no worker has those.
+    pub fn attach(
+        &self,
+        ports: Vec<(PortId, Vec<Box<dyn PortIo>>)>,
+        generation: u64,
+    ) -> Vec<(PortId, io::Error)> {
         let mut shares: Vec<Vec<(PortId, Box<dyn PortIo>)>> = (0..self.count()).map(|_| Vec::new()).collect();
         for (port, queues) in ports {
             assert_eq!(queues.len(), self.count(), "one queue a worker");
@@ -200,8 +216,8 @@ impl Workers {
         let mut refused = Vec::new();
         for (index, share) in shares.into_iter().enumerate() {
             let (done, answer) = bounded(1);
-            self.tell(index, Command::Attach(share, done));
-            refused.extend(wait(&answer));
+            self.tell(index, Command::Attach(share, generation, done));
+            refused.extend(answer.recv().unwrap_or_default());
         }
         for (port, _) in &refused {
             self.detach(*port);
@@ -214,7 +230,7 @@ impl Workers {
         for index in 0..self.count() {
             let (done, answer) = bounded(1);
             self.tell(index, Command::Detach(port, done));
-            wait(&answer);
+            let _ = answer.recv(); // An error: stopped, and every port is closed.
         }
     }
 
@@ -224,7 +240,7 @@ impl Workers {
             .map(|index| {
                 let (done, answer) = bounded(1);
                 self.tell(index, Command::Count(done));
-                wait(&answer)
+                answer.recv().unwrap_or_default() // Zeros once stopped.
             })
             .collect()
     }
@@ -233,7 +249,7 @@ impl Workers {
     pub fn stations(&self, index: usize, cursor: u64, max: usize) -> StationPage {
         let (done, answer) = bounded(1);
         self.tell(index, Command::Stations(cursor, max, done));
-        wait(&answer)
+        answer.recv().unwrap_or_default()
     }
 
     /// From now on every worker spins at most this long.
@@ -251,8 +267,7 @@ impl Workers {
         for handle in &self.handles {
             let thread = handle.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(thread) = thread {
-                // A worker contains the panics of its ports; one that ends by its own panic has been reported by it.
-                let _ = thread.join();
+                let _ = thread.join(); // It does not panic: that would have ended the process.
             }
         }
     }
@@ -269,9 +284,4 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Workers answer every command for as long as they live, and they live as long as [`Workers`].
-fn wait<T>(answer: &Receiver<T>) -> T {
-    answer.recv().expect("a worker has ended before its time; its panic message is above")
 }

@@ -23,6 +23,8 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 const BURST_FRAMES_MAX: usize = 64;
 /// Octets likewise: what stays in a core's second-level cache.
 const BURST_BYTES_MAX: usize = 256 * 1024;
+/// Frames on their way out at which they are sent before more are read: a flood makes many of one.
+const SENDS_MAX: usize = 256;
 /// Readiness events taken at once; the rest come with the next look.
 const EVENTS_MAX: usize = 256;
 /// Handed-over frames handled before the worker's own ports have their turn.
@@ -66,6 +68,8 @@ struct Slot {
     id: PortId,
     io: Box<dyn PortIo>,
     is_ready: bool,
+    /// Differs from that of every other device this port ever had.
+    generation: u64,
     /// What the device has not refused yet. Once it refuses, frames are finished in software for good.
     takes: Egress,
 }
@@ -89,6 +93,28 @@ impl Slot {
         })
         .map_err(Unsent::Malformed)?;
         outcome.map_err(Unsent::Io)
+    }
+
+    /// Tries a frame that the device refused again, finished in software. `true` beside the outcome if that shows that
+    /// the device refuses a kind of frame and not just this one: then it is never asked again. One odd checksum request
+    /// shows nothing: a station can make those.
+    fn retry(
+        &mut self,
+        unsent: Result<(), Unsent>,
+        frame: &mut FrameBuf,
+        scratch: &mut FrameBuf,
+    ) -> (Result<(), Unsent>, bool) {
+        let refused = matches!(&unsent, Err(Unsent::Io(error)) if Fault::of(error) == Fault::Refused);
+        if !refused || frame.offload == Offload::NONE || self.takes == Egress::NONE {
+            return (unsent, false);
+        }
+        let took_before = core::mem::replace(&mut self.takes, Egress::NONE);
+        let again = self.send(frame, scratch);
+        let learned = again.is_ok() && frame.offload.is_super_segment();
+        if !learned {
+            self.takes = took_before;
+        }
+        (again, learned)
     }
 }
 
@@ -206,6 +232,10 @@ impl Worker {
             }
             let Some(port) = self.ready.pop_front() else { break };
             self.serve(port);
+            if !self.inbox.is_empty() {
+                // Between ports too: a peer whose frame we do not take reads nothing meanwhile.
+                self.contained(|worker| worker.take_handed(now));
+            }
             worked = true;
         }
         self.wake_peers();
@@ -248,12 +278,14 @@ impl Worker {
             let mut frame = self.out.pool.take();
             if let Err(error) = slot.io.receive(&mut frame) {
                 self.out.pool.put(frame);
-                rest = Rest::Empty;
-                failure = reading_ends(&error).then_some(error);
+                (rest, failure) = after_reading_failed(error);
                 break;
             }
             octets += frame.len();
             self.frame(now, port, frame);
+            if self.out.sends().len() >= SENDS_MAX {
+                self.drain();
+            }
             if octets >= BURST_BYTES_MAX || self.stalled.is_some() {
                 break;
             }
@@ -300,6 +332,9 @@ impl Worker {
                 Handed::Gossip(gossip) => Event::Gossip(gossip),
             };
             self.node.handle(now, event, &mut self.out);
+            if self.out.sends().len() >= SENDS_MAX {
+                self.drain();
+            }
         }
         self.drain();
     }
@@ -314,20 +349,15 @@ impl Worker {
                 self.node.not_delivered(send.port, DropReason::PortDown);
                 continue;
             };
-            let frame = self.out.frame(send);
-            let mut unsent = slot.send(frame, &mut self.scratch).err();
-            if matches!(&unsent, Some(Unsent::Io(error)) if Fault::of(error) == Fault::Refused)
-                && frame.offload != Offload::NONE
-                && slot.takes != Egress::NONE
-            {
-                slot.takes = Egress::NONE;
-                self.unreported.push_back(Report::OffloadRefused(send.port));
-                unsent = slot.send(frame, &mut self.scratch).err();
+            let unsent = slot.send(self.out.frame(send), &mut self.scratch);
+            let (unsent, learned) = slot.retry(unsent, self.out.frame(send), &mut self.scratch);
+            if learned {
+                self.unreported.push_back(Report::OffloadRefused(send.port, slot.generation));
             }
             match unsent {
-                None => {}
-                Some(Unsent::Malformed(reason)) => self.node.not_delivered(send.port, reason),
-                Some(Unsent::Io(error)) => {
+                Ok(()) => {}
+                Err(Unsent::Malformed(reason)) => self.node.not_delivered(send.port, reason),
+                Err(Unsent::Io(error)) => {
                     let fault = Fault::of(&error);
                     self.node.not_delivered(send.port, not_sent(fault));
                     if matches!(fault, Fault::Vanished | Fault::Other) {
@@ -366,9 +396,9 @@ impl Worker {
 
     /// Takes a port out for good and says why.
     fn fail(&mut self, port: PortId, why: &str) {
-        if self.remove(port) {
+        if let Some(generation) = self.remove(port) {
             tracing::error!(port = port.0, worker = self.index, "port given up: {why}");
-            self.unreported.push_back(Report::PortFailed(port, why.to_owned()));
+            self.unreported.push_back(Report::PortFailed(port, generation, why.to_owned()));
         }
     }
 
@@ -391,8 +421,8 @@ impl Worker {
                     self.drain();
                     let _ = done.send(());
                 }
-                Command::Attach(ports, done) => {
-                    let add = |(port, io)| self.add(port, io).err().map(|error| (port, error));
+                Command::Attach(ports, generation, done) => {
+                    let add = |(port, io)| self.add(port, io, generation).err().map(|error| (port, error));
                     let _ = done.send(ports.into_iter().filter_map(add).collect());
                 }
                 Command::Detach(port, done) => {
@@ -411,7 +441,7 @@ impl Worker {
         }
     }
 
-    fn add(&mut self, port: PortId, io: Box<dyn PortIo>) -> std::io::Result<()> {
+    fn add(&mut self, port: PortId, io: Box<dyn PortIo>, generation: u64) -> std::io::Result<()> {
         assert!(port.index() < WAKE.0, "the plan limits ids");
         self.poll.registry().register(
             &mut SourceFd(&io.fd().as_raw_fd()),
@@ -422,18 +452,19 @@ impl Worker {
             self.ports.resize_with(port.index() + 1, || None);
         }
         // Ready until proved empty: frames may have come before the descriptor was watched.
-        self.ports[port.index()] = Some(Slot { id: port, io, is_ready: true, takes: Egress::ALL });
+        self.ports[port.index()] =
+            Some(Slot { id: port, io, is_ready: true, generation, takes: Egress::ALL });
         self.ready.push_back(port);
         Ok(())
     }
 
-    /// Forgets a port and closes its descriptor. `false` if there was none.
-    fn remove(&mut self, port: PortId) -> bool {
-        let Some(slot) = self.ports.get_mut(port.index()).and_then(Option::take) else { return false };
+    /// Forgets a port and closes its descriptor. The generation of its device, if it had one.
+    fn remove(&mut self, port: PortId) -> Option<u64> {
+        let slot = self.ports.get_mut(port.index()).and_then(Option::take)?;
         // Closing a descriptor takes it out of epoll too, so a refusal here changes nothing.
         let _ = self.poll.registry().deregister(&mut SourceFd(&slot.io.fd().as_raw_fd()));
         self.ready.retain(|waiting| *waiting != port);
-        true
+        Some(slot.generation)
     }
 
     fn count(&self) -> Tally {
@@ -460,11 +491,13 @@ impl Worker {
     }
 }
 
-/// Whether an error of reading ends the port; otherwise there is nothing to read for now.
-fn reading_ends(error: &std::io::Error) -> bool {
-    match Fault::of(error) {
-        Fault::Empty | Fault::Down | Fault::NoMemory | Fault::Refused => false,
-        Fault::Vanished | Fault::Other => true,
+/// What an error of reading says of the port: empty for now, more to come behind a frame that could not be read (no
+/// event would tell of it again), or at its end.
+fn after_reading_failed(error: std::io::Error) -> (Rest, Option<std::io::Error>) {
+    match Fault::of(&error) {
+        Fault::Empty | Fault::Down => (Rest::Empty, None),
+        Fault::NoMemory | Fault::Refused => (Rest::More, None),
+        Fault::Vanished | Fault::Other => (Rest::Empty, Some(error)),
     }
 }
 

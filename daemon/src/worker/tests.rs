@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use node::{Event, Plan};
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
-use wire::offload::{NEEDS_CSUM, VNET_HDR_LEN};
+use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
 use wire::{DomainId, DropReason, FlowHash, FrameBuf, Offload, PortId};
 
 use super::{Options, Report, Workers};
@@ -97,7 +97,7 @@ impl Bench {
             devices.push((PortId(port), queues));
             stations.push(far_ends);
         }
-        assert!(workers.attach(devices).is_empty());
+        assert!(workers.attach(devices, 1).is_empty());
         Self { workers, stations }
     }
 
@@ -122,8 +122,8 @@ impl Bench {
     fn failed_port(&self) -> (PortId, String) {
         loop {
             match self.workers.reports.recv_timeout(PATIENCE).expect("a report arrives") {
-                Report::PortFailed(port, why) => return (port, why),
-                Report::Notice(_) | Report::OffloadRefused(_) => {}
+                Report::PortFailed(port, _, why) => return (port, why),
+                Report::Notice(_) | Report::OffloadRefused(..) => {}
             }
         }
     }
@@ -304,24 +304,39 @@ fn a_device_that_refuses_offload_gets_finished_frames() {
     let plan = Arc::new(plan(2));
     bench.workers.handle(|| Event::Configure(Arc::clone(&plan)));
     let picky = Pipe { device: near, patient: None, refuses_offload: true };
-    assert!(bench.workers.attach(vec![(PortId(1), vec![Box::new(picky)])]).is_empty());
+    assert!(bench.workers.attach(vec![(PortId(1), vec![Box::new(picky)])], 2).is_empty());
 
-    // A UDP datagram whose checksum is left to us, twice: refused once, then known.
-    let mut datagram = owned_frame(0, 1, 7);
-    datagram[16..18].copy_from_slice(&32_u16.to_be_bytes());
-    datagram[38..40].copy_from_slice(&12_u16.to_be_bytes());
-    let offload = Offload { flags: NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..Offload::NONE };
-    for _ in 0..2 {
-        bench.send_with(0, 0, offload, &datagram);
+    let receive = || {
         let mut bytes = [0; 256];
         let read = far.recv(&mut bytes).expect("the frame arrives, finished");
         assert_eq!(bytes[..VNET_HDR_LEN], [0; VNET_HDR_LEN]);
         assert_ne!(bytes[VNET_HDR_LEN + 40..VNET_HDR_LEN + 42], [0, 0], "the checksum is there");
-        assert_eq!(read, VNET_HDR_LEN + datagram.len());
+        bytes[VNET_HDR_LEN..read].to_vec()
+    };
+    // A UDP datagram whose checksum is left to us. A station could have made it up, so it proves nothing.
+    let checksum = Offload { flags: NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..Offload::NONE };
+    bench.send_with(0, 0, checksum, &datagram(4));
+    assert_eq!(receive().len(), 46);
+    // Super-segments of three datagrams each: the first is refused, the second not even offered.
+    for _ in 0..2 {
+        bench.send_with(0, 0, Offload { gso: Gso::UdpL4, gso_size: 4, ..checksum }, &datagram(10));
+        assert_eq!([receive().len(), receive().len(), receive().len()], [46, 46, 44]);
     }
-    let refusals =
-        bench.workers.reports.try_iter().filter(|report| matches!(report, Report::OffloadRefused(_)));
+    let refusals = bench
+        .workers
+        .reports
+        .try_iter()
+        .filter(|report| matches!(report, Report::OffloadRefused(PortId(1), 2)));
     assert_eq!(refusals.count(), 1);
+}
+
+/// A UDP/IPv4 frame from station 1 to station 2 with `payload` octets.
+fn datagram(payload: u8) -> Vec<u8> {
+    let mut datagram = owned_frame(0, 1, 7);
+    datagram.resize(42 + usize::from(payload), 0x5a);
+    datagram[17] = 28 + payload;
+    datagram[39] = 8 + payload;
+    datagram
 }
 
 #[test]
