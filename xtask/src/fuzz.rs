@@ -15,19 +15,21 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 /// Build scripts must not be instrumented: naming the target keeps the flags from them.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Runs every target of `fuzz/fuzz_targets` for `seconds`, with its corpus.
+/// Runs every target of `fuzz/fuzz_targets` for `seconds`, from its committed corpus. What it finds beyond is kept from
+/// run to run beside the program, not among what is committed.
 pub(crate) fn run(seconds: u32) -> Result<(), Failed> {
     let build = ["build", "--manifest-path", "fuzz/Cargo.toml", "--release", "--bins", "--target", TARGET];
     Step::cargo(&build).env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", "fuzz/target").run()?;
     for name in targets()? {
-        let (corpus, artifacts) = (format!("fuzz/corpus/{name}"), format!("fuzz/artifacts/{name}/"));
-        for folder in [&corpus, &artifacts] {
+        let (found, artifacts) = (format!("fuzz/target/corpus/{name}"), format!("fuzz/artifacts/{name}/"));
+        let corpus = format!("fuzz/corpus/{name}");
+        for folder in [&found, &corpus, &artifacts] {
             fs::create_dir_all(root().join(folder))
                 .map_err(|error| Failed(format!("create {folder}: {error}")))?;
         }
         let program = root().join("fuzz/target").join(TARGET).join("release").join(&name);
         let limits = [format!("-max_total_time={seconds}"), format!("-artifact_prefix={artifacts}")];
-        Step::new(program, &[&limits[0], &limits[1], "-timeout=10", &corpus]).run()?;
+        Step::new(program, &[&limits[0], &limits[1], "-timeout=60", &found, &corpus]).run()?;
     }
     Ok(())
 }
