@@ -19,11 +19,14 @@ use crate::sys::clock;
 
 /// The token of messages; ports have their id.
 pub(super) const WAKE: Token = Token(usize::MAX);
-/// Frames read from one port before its outbox is drained and the next port has its turn.
+/// Frames read from one port before the next has its turn.
 const BURST_FRAMES_MAX: usize = 64;
-/// Octets likewise: what stays in a core's second-level cache.
-const BURST_BYTES_MAX: usize = 256 * 1024;
-/// Frames on their way out at which they are sent before more are read: a flood makes many of one.
+/// Octets likewise.
+const BURST_BYTES_MAX: usize = 1024 * 1024;
+/// Octets on their way out at which they are sent before more are read: one super-segment, so that the buffer it lay in
+/// is taken again while it is warm. Measured against 256 KiB: four TCP streams from 0.87 to 0.96 of the copy loop.
+const SEND_BYTES: usize = 64 * 1024;
+/// Frames likewise: a flood makes many of one.
 const SENDS_MAX: usize = 256;
 /// Readiness events taken at once; the rest come with the next look.
 const EVENTS_MAX: usize = 256;
@@ -177,6 +180,8 @@ impl Worker {
             }
             let idle = now.since(*idle_since.get_or_insert(now));
             if may_spin && idle < self.spin_max {
+                // Who is waiting for this core may be the one that our next frame comes from.
+                std::thread::yield_now();
                 self.look(Some(Duration::ZERO));
                 self.tally.spins_won += u64::from(!self.ready.is_empty());
                 continue;
@@ -269,7 +274,7 @@ impl Worker {
 
     /// Reads what is there, at most a burst, hands it to the node, and sends what comes out.
     fn burst(&mut self, now: Instant, port: PortId) -> Rest {
-        let mut octets = 0;
+        let (mut octets, mut unsent) = (0, 0);
         let mut rest = Rest::More;
         let mut failure = None;
         for _ in 0..BURST_FRAMES_MAX {
@@ -282,9 +287,11 @@ impl Worker {
                 break;
             }
             octets += frame.len();
+            unsent += frame.len();
             self.frame(now, port, frame);
-            if self.out.sends().len() >= SENDS_MAX {
+            if unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX {
                 self.drain();
+                unsent = 0;
             }
             if octets >= BURST_BYTES_MAX || self.stalled.is_some() {
                 break;
