@@ -71,6 +71,8 @@ struct Slot {
     id: PortId,
     io: Box<dyn PortIo>,
     is_ready: bool,
+    /// Its device is being removed. Reading may say "empty" for a while yet, and no further event would come.
+    is_going: bool,
     /// Differs from that of every other device this port ever had.
     generation: u64,
     /// What the device has not refused yet. Once it refuses, frames are finished in software for good.
@@ -204,6 +206,9 @@ impl Worker {
         for event in &self.events {
             let Token(index) = event.token();
             let Some(Some(slot)) = self.ports.get_mut(index) else { continue };
+            // TUN reports an error for a device that is being removed, and for nothing else (Linux drivers/net/tun.c,
+            // `tun_chr_poll`).
+            slot.is_going |= event.is_error();
             if !slot.is_ready {
                 slot.is_ready = true;
                 self.ready.push_back(slot.id);
@@ -283,7 +288,7 @@ impl Worker {
             let mut frame = self.out.pool.take();
             if let Err(error) = slot.io.receive(&mut frame) {
                 self.out.pool.put(frame);
-                (rest, failure) = after_reading_failed(error);
+                (rest, failure) = after_reading_failed(error, slot.is_going);
                 break;
             }
             octets += frame.len();
@@ -460,7 +465,7 @@ impl Worker {
         }
         // Ready until proved empty: frames may have come before the descriptor was watched.
         self.ports[port.index()] =
-            Some(Slot { id: port, io, is_ready: true, generation, takes: Egress::ALL });
+            Some(Slot { id: port, io, is_ready: true, is_going: false, generation, takes: Egress::ALL });
         self.ready.push_back(port);
         Ok(())
     }
@@ -500,8 +505,9 @@ impl Worker {
 
 /// What an error of reading says of the port: empty for now, more to come behind a frame that could not be read (no
 /// event would tell of it again), or at its end.
-fn after_reading_failed(error: std::io::Error) -> (Rest, Option<std::io::Error>) {
+fn after_reading_failed(error: std::io::Error, is_going: bool) -> (Rest, Option<std::io::Error>) {
     match Fault::of(&error) {
+        Fault::Empty | Fault::Down if is_going => (Rest::Empty, Some(std::io::Error::other("it is being removed"))),
         Fault::Empty | Fault::Down => (Rest::Empty, None),
         Fault::NoMemory | Fault::Refused => (Rest::More, None),
         Fault::Vanished | Fault::Other => (Rest::Empty, Some(error)),
