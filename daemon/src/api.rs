@@ -183,6 +183,18 @@ pub struct WorkerInfo {
     pub sleeps: u64,
     /// Frames it handed to the worker that owns their flow.
     pub handed_off: u64,
+    /// What its node is waiting for, if it is waiting for a point in time.
+    #[serde(default)]
+    pub deadline: Option<String>,
+    /// What it has learned and could not tell the other workers, which flood until they learn it themselves.
+    #[serde(default)]
+    pub gossip_lost: u64,
+    /// Notices that did not fit the way to the event log: events that nobody has seen.
+    #[serde(default)]
+    pub notices_lost: u64,
+    /// Notices that it did not give because it had given too many in that second: also events that nobody has seen.
+    #[serde(default)]
+    pub notices_suppressed: u64,
 }
 
 /// Something that is not as the user asked, in plain words.
@@ -241,7 +253,7 @@ pub struct PortInfo {
     pub address: Vec<String>,
     /// Longest packet.
     pub mtu: u32,
-    /// What the device does for us: `csum`, `tso4`, `tso6`, `uso`, `tso-ecn`.
+    /// What the device does for us: `csum`, `tso`, `uso`.
     pub offloads: Vec<String>,
     /// How many queues the device has, one a worker.
     pub queues: u32,
@@ -256,7 +268,7 @@ pub struct PortInfo {
     pub tx_frames: u64,
     /// Octets that went to the station.
     pub tx_bytes: u64,
-    /// Frames dropped, whatever the reason, counted where they entered.
+    /// Frames dropped: for `deliver.*` those that should have left here, for all other reasons those that entered here.
     pub drops: u64,
     /// How many stations are known behind it.
     pub stations: u64,
@@ -268,11 +280,9 @@ pub struct PortInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortState {
-    /// Its device is being made.
-    Starting,
-    /// Frames flow.
+    /// The device is attached.
     Up,
-    /// The device is there, its interface is down.
+    /// The device is there, but somebody took its interface down. `status` does not look and says `up`.
     Down,
     /// The device has vanished or refused; [`PortInfo::error`] says more.
     Failed,
@@ -282,7 +292,6 @@ impl PortState {
     /// As JSON and tables write it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Starting => "starting",
             Self::Up => "up",
             Self::Down => "down",
             Self::Failed => "failed",
@@ -377,7 +386,8 @@ pub struct DropInfo {
     pub reason: String,
     /// Frames dropped for it.
     pub count: u64,
-    /// The same by the port where the frames entered; ports without any are absent.
+    /// The same by port, ports without any are absent: for `deliver.*` the port where the frames should have left, for
+    /// all other reasons the one where they entered.
     pub ports: BTreeMap<String, u64>,
     /// What happened.
     pub sentence: String,
@@ -425,7 +435,7 @@ mod tests {
 
     #[test]
     fn words_in_json_and_in_tables_are_the_same() {
-        for state in [PortState::Starting, PortState::Up, PortState::Down, PortState::Failed] {
+        for state in [PortState::Up, PortState::Down, PortState::Failed] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
         for kind in [StationKind::Learned, StationKind::Static, StationKind::Own] {

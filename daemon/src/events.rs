@@ -68,10 +68,6 @@ event_kinds! {
     PortAdded => "port.added";
     /// A port was removed.
     PortRemoved => "port.removed";
-    /// A port began to forward.
-    PortUp => "port.up";
-    /// A port's interface went down.
-    PortDown => "port.down";
     /// A port's device vanished or refused.
     PortFailed => "port.failed";
     /// A network was added.
@@ -94,7 +90,8 @@ event_kinds! {
     PortFull => "fdb.port-full";
     /// A worker stopped unexpectedly.
     WorkerFailed => "worker.failed";
-    /// Events were lost on the way to this subscriber, or before they were published.
+    /// Events were lost on the way to this subscriber. Those that were lost before they were published are counted in
+    /// `notices_lost` and `notices_suppressed` of `tapestry status --json`.
     EventsLost => "events.lost";
 }
 
@@ -219,7 +216,7 @@ mod tests {
     fn published(count: usize) -> EventLog {
         let log = EventLog::default();
         for number in 1..=count {
-            log.publish(Event::new(EventKind::PortUp, number.to_string()));
+            log.publish(Event::new(EventKind::PortAdded, number.to_string()));
         }
         log
     }
@@ -228,7 +225,7 @@ mod tests {
     fn a_subscriber_gets_the_past_and_the_future_without_a_gap() {
         let log = published(3);
         let mut subscription = log.subscribe();
-        log.publish(Event::new(EventKind::PortDown, "4").port("c1"));
+        log.publish(Event::new(EventKind::PortRemoved, "4").port("c1"));
         for seq in 1..=4 {
             assert_eq!(subscription.next_blocking().map(|event| event.seq), Some(seq));
         }
@@ -248,7 +245,7 @@ mod tests {
         let log = EventLog::default();
         let mut subscription = log.subscribe();
         for _ in 0..BEHIND_MAX + 7 {
-            log.publish(Event::new(EventKind::PortUp, ""));
+            log.publish(Event::new(EventKind::PortAdded, ""));
         }
         let first = subscription.next_blocking().expect("the log lives");
         assert_eq!((first.kind, first.seq), (EventKind::EventsLost, 0));

@@ -36,7 +36,7 @@ pub fn run(file: Option<&Path>, socket: &Path) -> ExitCode {
 
 fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
     let config = match file {
-        Some(file) => read(file)?.1,
+        Some(file) => read(file)?,
         None => Config::new(Document::default()).expect("an empty configuration is a good one"),
     };
     // Before any device is made: a second daemon must not take the first one's names and then find the socket taken.
@@ -61,21 +61,20 @@ fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<(String, Config), ApiError> {
+fn read(file: &Path) -> Result<Config, ApiError> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         ApiError::new(ErrorKind::Invalid, format!("configuration {name}"), format!("cannot be read: {error}"))
             .next("give the path of a TOML file, or none for an empty switch")
     })?;
-    let config = config::check(&name, &text)
-        .map_err(|report| ApiError::new(ErrorKind::Invalid, "configuration", format!("refused\n{report}")))?;
-    Ok((text, config))
+    config::check(&name, &text)
+        .map_err(|report| ApiError::new(ErrorKind::Invalid, "configuration", format!("refused\n{report}")))
 }
 
 fn summary(supervisor: &Supervisor) -> String {
-    let count = |items: usize, what: &str| format!("{items} {what}{}", if items == 1 { "" } else { "s" });
-    let networks = supervisor.networks().map_or(0, |networks| networks.len());
-    let ports = supervisor.ports().map_or(0, |ports| ports.len());
+    let count = |items: u64, what: &str| format!("{items} {what}{}", if items == 1 { "" } else { "s" });
+    let (networks, ports) =
+        supervisor.status().map_or((0, 0), |status| (status.networks, status.ports.values().sum()));
     format!("{}, {}", count(networks, "network"), count(ports, "port"))
 }
 
@@ -119,7 +118,7 @@ fn reload(supervisor: &Supervisor, file: Option<&Path>) {
         tracing::warn!("SIGHUP: there is no configuration file to read again");
         return;
     };
-    match read(file).and_then(|(text, _)| supervisor.apply(&text)) {
+    match supervisor.apply_checked(read(file)) {
         Ok(applied) if applied.changes.is_empty() => tracing::info!("SIGHUP: nothing has changed"),
         Ok(applied) => tracing::info!("SIGHUP: {}", applied.changes.join(", ")),
         Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),

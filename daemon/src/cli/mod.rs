@@ -224,7 +224,7 @@ pub struct DropsArgs {
     /// What to do beside listing
     #[command(subcommand)]
     pub command: Option<DropsCommand>,
-    /// Only drops of frames that came in through this port
+    /// Only drops of frames that came in through this port, or for `deliver.*` that should have left through it
     #[arg(long)]
     pub port: Option<String>,
 }

@@ -139,7 +139,7 @@ pub(super) fn ports(ports: &[PortInfo]) -> String {
         let tone = match port.state {
             PortState::Up => Tone::Good,
             PortState::Failed => Tone::Bad,
-            PortState::Starting | PortState::Down => Tone::Plain,
+            PortState::Down => Tone::Plain,
         };
         let plain = |text: String| (text, Tone::Plain);
         table.toned_row([

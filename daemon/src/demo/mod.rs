@@ -15,6 +15,7 @@ mod traffic;
 
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ const STATIONS: [(&str, &str, &[&str]); 4] = [
 
 /// Builds the picture above, sends traffic through it, says of each step whether it worked. Exit code 1 if one did not.
 pub fn run() -> ExitCode {
-    if let Err(missing) = prerequisites() {
+    if let Err(missing) = prerequisites(Path::new("/dev/net/tun")) {
         eprintln!("error: {missing}");
         return ExitCode::FAILURE;
     }
@@ -55,14 +56,14 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What the demo cannot do without, in words.
-fn prerequisites() -> Result<(), ApiError> {
+/// What the demo cannot do without, in words. `tun` is the device that makes TAP devices.
+fn prerequisites(tun: &Path) -> Result<(), ApiError> {
     let missing = |what: &str, why: &str, next: &str| {
         Err(ApiError::new(crate::api::ErrorKind::Unavailable, what, why).next(next))
     };
-    if !std::path::Path::new("/dev/net/tun").exists() {
+    if !tun.exists() {
         return missing(
-            "/dev/net/tun",
+            &tun.display().to_string(),
             "does not exist, so no TAP device can be made",
             "load the module: `modprobe tun`",
         );
@@ -195,4 +196,16 @@ fn show_tables(supervisor: &Arc<Supervisor>) -> Result<(), ApiError> {
         totals.received, totals.forwarded, totals.consumed, totals.dropped
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_tun_device_it_says_how_to_get_it() {
+        let missing = prerequisites(Path::new("/nonexistent/tun")).unwrap_err().to_string();
+        assert!(missing.starts_with("/nonexistent/tun: does not exist"), "{missing}");
+        assert!(missing.contains("next: load the module: `modprobe tun`"), "{missing}");
+    }
 }

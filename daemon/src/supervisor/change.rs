@@ -1,16 +1,19 @@
 //! Changes: from one checked configuration to another, whole or not at all.
+//!
+//! A port whose device had failed before is no part of that bargain: every change tries it once more, and whether that
+//! works only decides how the port is marked. Otherwise one dead container would block the change that removes it.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use config::{Changes, Compiled, Config};
-use node::Event;
+use config::{Change, Changes, Compiled, Config};
 use wire::PortId;
 
 use super::device::{self, Blueprint, Device};
-use super::{State, Supervisor};
+use super::{State, Supervisor, view};
 use crate::api::{ApiError, ErrorKind};
+use crate::events::{Event, EventKind};
 use crate::port::PortIo;
 
 /// A device made for a change that is not in force yet.
@@ -18,6 +21,7 @@ type Made = (Device, Vec<Box<dyn PortIo>>);
 
 impl Supervisor {
     /// Replaces the configuration by what `edit` makes of it, and says what that came to. On an error the old one holds.
+    /// Either is published: a change is announced here and nowhere else.
     ///
     /// # Errors
     /// What `edit` says, or the device that could not be made.
@@ -25,9 +29,19 @@ impl Supervisor {
         &self,
         edit: impl FnOnce(&Config) -> Result<Config, ApiError>,
     ) -> Result<Changes, ApiError> {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let config = edit(&state.config)?;
+        let mut state = self.state();
+        let outcome = edit(&state.config).and_then(|config| self.replace(&mut state, config));
+        // Published under the lock, so that events come in the order of the changes.
+        match &outcome {
+            Ok(changes) => announcements(changes).into_iter().for_each(|event| self.events.publish(event)),
+            Err(ApiError { what, why, .. }) => {
+                self.events.publish(Event::new(EventKind::ConfigRejected, format!("{what}: {why}")));
+            }
+        }
+        outcome
+    }
+
+    fn replace(&self, state: &mut State, config: Config) -> Result<Changes, ApiError> {
         let mut ids = state.ids.clone();
         let compiled = config::compile(&config, &mut ids);
         compiled.plan.check().expect("what the configuration's checks let pass, the plan's do");
@@ -35,9 +49,9 @@ impl Supervisor {
         let steps = Steps::between(state, &compiled);
         let made = self.make(state, &steps)?;
 
-        // From here on nothing can fail but attaching to epoll, which marks the port and not the change.
+        // From here on nothing can fail but single ports, which are marked and do not concern the change.
         let plan = Arc::new(compiled.plan.clone());
-        self.workers.handle(|| Event::Configure(Arc::clone(&plan)));
+        self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
         for (name, id) in &steps.gone {
             self.workers.detach(*id);
             state.devices.remove(name);
@@ -51,9 +65,21 @@ impl Supervisor {
             attaching.push((id, queues));
             state.devices.insert(name, device);
         }
+        for (name, blueprint) in steps.retried {
+            match device::build(&blueprint, self.workers.count()) {
+                Ok((mut device, queues)) => {
+                    device.generation = state.generation;
+                    attaching.push((compiled.ports[&name].id, queues));
+                    state.devices.insert(name, device);
+                }
+                Err(error) => mark_failed(state, &name, error.to_string()),
+            }
+        }
         for (id, error) in self.workers.attach(attaching, state.generation) {
             let name = compiled.port_name(id).expect("it was made for this plan");
-            state.devices.get_mut(name).expect("it was put there").failed = Some(error.to_string());
+            let text = format!("port {name:?} was given up: {error}");
+            self.events.publish(Event::new(EventKind::PortFailed, text).port(name));
+            mark_failed(state, name, error.to_string());
         }
         self.workers.spin(compiled.spin);
         state.config = config;
@@ -68,17 +94,18 @@ impl Supervisor {
         let queues = self.workers.count();
         let mut made = BTreeMap::new();
         let (in_place, beside): (Vec<_>, Vec<_>) = steps.wanted.iter().partition(|(_, blueprint)| {
-            steps.leaving.iter().any(|(_, _, old)| device::clash(old, blueprint))
+            steps.leaving.iter().any(|old| device::clash(&old.blueprint, blueprint))
         });
         for (name, blueprint) in beside {
             let device =
                 device::build(blueprint, queues).map_err(|error| refused(&port_called(name), &error))?;
             made.insert(name.clone(), device);
         }
+        let mut detached: BTreeMap<PortId, &Leaving> = BTreeMap::new();
         for (name, blueprint) in in_place {
-            let replaced = steps.leaving.iter().filter(|(_, _, old)| device::clash(old, blueprint));
-            for (_, id, _) in replaced {
-                self.workers.detach(*id);
+            for old in steps.leaving.iter().filter(|old| device::clash(&old.blueprint, blueprint)) {
+                self.workers.detach(old.id);
+                detached.insert(old.id, old);
             }
             match device::build(blueprint, queues) {
                 Ok(device) => {
@@ -86,7 +113,7 @@ impl Supervisor {
                 }
                 Err(error) => {
                     drop(made);
-                    self.restore(state, steps);
+                    self.restore(state, detached.into_values());
                     return Err(refused(&port_called(name), &error));
                 }
             }
@@ -95,12 +122,8 @@ impl Supervisor {
     }
 
     /// Makes the devices again that had to go before their successors were refused.
-    fn restore(&self, state: &mut State, steps: &Steps) {
-        for (name, id, blueprint) in &steps.leaving {
-            if !steps.wanted.iter().any(|(_, wanted)| device::clash(wanted, blueprint)) {
-                continue; // It has not been touched.
-            }
-            self.workers.detach(*id);
+    fn restore<'a>(&self, state: &mut State, detached: impl Iterator<Item = &'a Leaving>) {
+        for Leaving { name, id, blueprint } in detached {
             let again = device::build(blueprint, self.workers.count()).and_then(|(mut device, queues)| {
                 state.generation += 1;
                 device.generation = state.generation;
@@ -113,46 +136,90 @@ impl Supervisor {
                 Ok(device) => {
                     state.devices.insert(name.clone(), device);
                 }
-                Err(error) => {
-                    if let Some(device) = state.devices.get_mut(name) {
-                        device.failed = Some(format!("could not be made again: {error}"));
-                    }
-                }
+                Err(error) => mark_failed(state, name, format!("could not be made again: {error}")),
             }
         }
     }
+}
+
+fn mark_failed(state: &mut State, name: &str, why: String) {
+    if let Some(device) = state.devices.get_mut(name) {
+        device.failed = Some(why);
+    }
+}
+
+/// A change as events: what comes and goes has its own kinds, all else is one `config.applied`.
+fn announcements(changes: &Changes) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (name, change) in &changes.networks {
+        let (kind, became) = match change {
+            Change::Added => (EventKind::NetworkAdded, "was created"),
+            Change::Removed => (EventKind::NetworkRemoved, "was removed"),
+            Change::Plan | Change::Device => continue,
+        };
+        events.push(Event::new(kind, format!("network {name:?} {became}")).network(name));
+    }
+    for (name, change) in &changes.ports {
+        let (kind, became) = match change {
+            Change::Added => (EventKind::PortAdded, "was added"),
+            Change::Removed => (EventKind::PortRemoved, "was removed"),
+            Change::Plan | Change::Device => continue,
+        };
+        events.push(Event::new(kind, format!("port {name:?} {became}")).port(name));
+    }
+    let mut others = changes.clone();
+    let stays = |change: &Change| matches!(change, Change::Plan | Change::Device);
+    others.networks.retain(|_, change| stays(change));
+    others.ports.retain(|_, change| stays(change));
+    if !others.is_empty() {
+        events.push(Event::new(EventKind::ConfigApplied, view::changes(&others).join(", ")));
+    }
+    events
 }
 
 /// What has to happen to devices between two plans.
 struct Steps {
     /// Devices to make, by port name.
     wanted: Vec<(String, Blueprint)>,
+    /// Devices of ports that had failed and stay as they were: made once more, with no harm if that fails again.
+    retried: Vec<(String, Blueprint)>,
     /// Devices that go, because their port does or because it gets another one.
-    leaving: Vec<(String, PortId, Blueprint)>,
-    /// Of these, the ports that go.
+    leaving: Vec<Leaving>,
+    /// The ports that go.
     gone: Vec<(String, PortId)>,
+}
+
+/// A device that works and goes.
+struct Leaving {
+    name: String,
+    id: PortId,
+    blueprint: Blueprint,
 }
 
 impl Steps {
     fn between(state: &State, new: &Compiled) -> Self {
-        let mut steps = Self { wanted: Vec::new(), leaving: Vec::new(), gone: Vec::new() };
+        let mut steps =
+            Self { wanted: Vec::new(), retried: Vec::new(), leaving: Vec::new(), gone: Vec::new() };
         let blueprints: BTreeMap<&String, &Blueprint> =
             new.ports.iter().filter_map(|(name, port)| Some((name, device::blueprint_of(port)?))).collect();
         for (name, device) in &state.devices {
             let id = state.compiled.ports[name].id;
             let wanted = blueprints.get(name);
-            if wanted != Some(&&device.blueprint) || device.failed.is_some() {
-                steps.leaving.push((name.clone(), id, device.blueprint.clone()));
+            if wanted != Some(&&device.blueprint) && device.failed.is_none() {
+                let blueprint = device.blueprint.clone();
+                steps.leaving.push(Leaving { name: name.clone(), id, blueprint });
             }
             if wanted.is_none() {
                 steps.gone.push((name.clone(), id));
             }
         }
         for (name, blueprint) in blueprints {
-            let is_new =
-                state.devices.get(name).is_none_or(|old| old.blueprint != *blueprint || old.failed.is_some());
-            if is_new {
-                steps.wanted.push((name.clone(), blueprint.clone()));
+            let step = (name.clone(), blueprint.clone());
+            match state.devices.get(name) {
+                Some(old) if old.blueprint != *blueprint => steps.wanted.push(step),
+                Some(old) if old.failed.is_some() => steps.retried.push(step),
+                Some(_) => {}
+                None => steps.wanted.push(step),
             }
         }
         steps
@@ -170,8 +237,14 @@ pub(super) fn refused(what: &str, error: &io::Error) -> ApiError {
         io::ErrorKind::PermissionDenied => {
             (ErrorKind::Internal, "run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN")
         }
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => (ErrorKind::Invalid, ""),
-        io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy => (ErrorKind::Conflict, ""),
+        io::ErrorKind::NotFound => (
+            ErrorKind::Invalid,
+            "make the namespace first, e.g. `ip netns add NAME`, or give one that exists",
+        ),
+        io::ErrorKind::InvalidInput => (ErrorKind::Invalid, ""),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy => {
+            (ErrorKind::Conflict, "choose another ifname, or stop who holds this one")
+        }
         _ => (ErrorKind::Internal, ""),
     };
     ApiError::new(kind, what, error.to_string()).next(next)

@@ -36,9 +36,20 @@ pub(super) fn blueprint_of(port: &CompiledPort) -> Option<&Blueprint> {
     }
 }
 
-/// Whether two devices cannot exist side by side.
+/// Whether two devices cannot exist side by side: in one namespace they have one name, or both want its default route.
 pub(super) fn clash(one: &Blueprint, other: &Blueprint) -> bool {
-    (&one.ifname, &one.netns) == (&other.ifname, &other.netns)
+    let routes_clash = || {
+        one.gateways.iter().any(|gateway| other.gateways.iter().any(|it| it.is_ipv4() == gateway.is_ipv4()))
+    };
+    space_of(one) == space_of(other) && (one.ifname == other.ifname || routes_clash())
+}
+
+/// The device's namespace, the same for both ways to write a name. Paths that lead to one namespace otherwise, through
+/// processes say, are not seen to be one.
+fn space_of(blueprint: &Blueprint) -> Option<&str> {
+    let spec = blueprint.netns.as_deref()?;
+    let name = ["/run/netns/", "/var/run/netns/"].iter().find_map(|directory| spec.strip_prefix(directory));
+    Some(name.unwrap_or(spec))
 }
 
 /// Makes a device, or adopts the one that stands in its place: its description and one queue for each worker.
@@ -84,4 +95,43 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<(Device,
     };
     let queues = tap.into_queues().into_iter().map(|queue| Box::new(queue) as Box<dyn PortIo>).collect();
     Ok((device, queues))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blueprint(netns: Option<&str>, ifname: &str, gateways: &[&str]) -> Blueprint {
+        let text = format!(
+            "[network.a]\nsubnet = [\"172.16.0.0/16\"]\n[port.p]\nnetwork = \"a\"\nifname = {ifname:?}\n"
+        );
+        let config = config::check("test", &text).unwrap();
+        let compiled = config::compile(&config, &mut config::Ids::default());
+        let made = blueprint_of(&compiled.ports["p"]).unwrap().clone();
+        let gateways = gateways.iter().map(|text| text.parse().unwrap()).collect();
+        Blueprint { netns: netns.map(str::to_owned), gateways, ..made }
+    }
+
+    #[test]
+    fn devices_clash_by_name_or_by_default_route_in_one_namespace() {
+        let of = |netns, ifname, gateways| blueprint(Some(netns), ifname, gateways);
+        let eth0 = of("ns1", "eth0", &["172.16.0.1"]);
+        for other in [
+            of("ns1", "eth0", &[]),
+            of("/run/netns/ns1", "eth0", &[]),
+            of("/var/run/netns/ns1", "eth0", &[]),
+            of("/run/netns/ns1", "eth1", &["172.17.0.1"]),
+        ] {
+            assert!(clash(&eth0, &other) && clash(&other, &eth0), "{other:?}");
+        }
+        for other in [
+            of("ns2", "eth0", &["172.16.0.1"]),
+            of("/tmp/ns1", "eth0", &["172.16.0.1"]),
+            of("ns1", "eth1", &[]),
+            of("ns1", "eth1", &["fd00::1"]),
+            blueprint(None, "eth0", &[]),
+        ] {
+            assert!(!clash(&eth0, &other) && !clash(&other, &eth0), "{other:?}");
+        }
+    }
 }

@@ -1,15 +1,15 @@
 //! What the control socket may ask, answered: each edit is a change of the whole configuration, each question a view.
 
-use config::{Edit, EditError, Report};
+use config::{Config, Edit, EditError, Report};
 use node::Flush;
 use wire::Mac;
 
 use super::{Supervisor, view};
 use crate::api::{
     ApiError, Applied, DropInfo, ErrorKind, NetworkInfo, NetworkSpec, Operations, PortInfo, PortSpec,
-    StationFilter, StationInfo, StationSpec, Status,
+    StationFilter, StationInfo, StationKind, StationSpec, Status,
 };
-use crate::events::{Event, EventKind, Subscription};
+use crate::events::{Event, Subscription};
 
 impl Operations for Supervisor {
     fn status(&self) -> Result<Status, ApiError> {
@@ -21,10 +21,7 @@ impl Operations for Supervisor {
     }
 
     fn create_network(&self, name: &str, spec: NetworkSpec) -> Result<(), ApiError> {
-        self.edit(&Edit::AddNetwork { name: name.to_owned(), spec })?;
-        let event = Event::new(EventKind::NetworkAdded, format!("network {name:?} was created"));
-        self.events.publish(event.network(name));
-        Ok(())
+        self.edit(&Edit::AddNetwork { name: name.to_owned(), spec })
     }
 
     fn set_network(&self, name: &str, spec: NetworkSpec) -> Result<(), ApiError> {
@@ -32,10 +29,7 @@ impl Operations for Supervisor {
     }
 
     fn remove_network(&self, name: &str) -> Result<(), ApiError> {
-        self.edit(&Edit::RemoveNetwork { name: name.to_owned() })?;
-        let event = Event::new(EventKind::NetworkRemoved, format!("network {name:?} was removed"));
-        self.events.publish(event.network(name));
-        Ok(())
+        self.edit(&Edit::RemoveNetwork { name: name.to_owned() })
     }
 
     fn ports(&self) -> Result<Vec<PortInfo>, ApiError> {
@@ -43,9 +37,7 @@ impl Operations for Supervisor {
     }
 
     fn add_port(&self, name: &str, spec: PortSpec) -> Result<(), ApiError> {
-        self.edit(&Edit::AddPort { name: name.to_owned(), spec })?;
-        self.events.publish(Event::new(EventKind::PortAdded, format!("port {name:?} was added")).port(name));
-        Ok(())
+        self.edit(&Edit::AddPort { name: name.to_owned(), spec })
     }
 
     fn set_port(&self, name: &str, spec: PortSpec) -> Result<(), ApiError> {
@@ -53,10 +45,7 @@ impl Operations for Supervisor {
     }
 
     fn remove_port(&self, name: &str) -> Result<(), ApiError> {
-        self.edit(&Edit::RemovePort { name: name.to_owned() })?;
-        self.events
-            .publish(Event::new(EventKind::PortRemoved, format!("port {name:?} was removed")).port(name));
-        Ok(())
+        self.edit(&Edit::RemovePort { name: name.to_owned() })
     }
 
     fn stations(&self, filter: &StationFilter) -> Result<Vec<StationInfo>, ApiError> {
@@ -69,19 +58,12 @@ impl Operations for Supervisor {
     }
 
     fn remove_station(&self, network: &str, mac: Mac) -> Result<(), ApiError> {
-        let removed = self.edit(&Edit::RemoveStation { network: network.to_owned(), mac });
         let filter = StationFilter { network: Some(network.to_owned()), port: None, mac: Some(mac) };
-        match removed {
-            // Not a static one: perhaps it was learned.
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                if self.stations(&filter)?.is_empty() {
-                    Err(error)
-                } else {
-                    self.flush_stations(&filter)
-                }
-            }
-            other => other,
+        let is_learned = |station: &StationInfo| station.kind == StationKind::Learned;
+        if self.stations(&filter).is_ok_and(|known| known.iter().any(is_learned)) {
+            return self.flush_stations(&filter);
         }
+        self.edit(&Edit::RemoveStation { network: network.to_owned(), mac })
     }
 
     fn flush_stations(&self, filter: &StationFilter) -> Result<(), ApiError> {
@@ -103,23 +85,8 @@ impl Operations for Supervisor {
     }
 
     fn apply(&self, config_text: &str) -> Result<Applied, ApiError> {
-        let config = config::check("configuration", config_text).map_err(|report| {
-            self.events.publish(Event::new(EventKind::ConfigRejected, report.to_string()));
-            invalid("configuration", &report)
-        })?;
-        let changes = self.change(|before| {
-            if config.workers != before.workers {
-                let why = format!("`workers` is {}, and {} need a new start", before.workers, config.workers);
-                return Err(ApiError::new(ErrorKind::Conflict, "configuration", why)
-                    .next("restart the switch, or leave `workers` as it is"));
-            }
-            Ok(config)
-        })?;
-        let changes = view::changes(&changes);
-        if !changes.is_empty() {
-            self.events.publish(Event::new(EventKind::ConfigApplied, changes.join(", ")));
-        }
-        Ok(Applied { changes, warnings: view::warnings(&self.state()) })
+        let checked = config::check("configuration", config_text);
+        self.apply_checked(checked.map_err(|report| invalid("configuration", &report)))
     }
 
     fn configuration(&self) -> Result<String, ApiError> {
@@ -128,6 +95,24 @@ impl Operations for Supervisor {
 }
 
 impl Supervisor {
+    /// Makes the switch equal to this configuration, or changes nothing. One that has been refused already is told to
+    /// those who listen, as all refusals are.
+    ///
+    /// # Errors
+    /// The refusal, old or new.
+    pub fn apply_checked(&self, checked: Result<Config, ApiError>) -> Result<Applied, ApiError> {
+        let changes = self.change(|before| {
+            let config = checked?;
+            if config.workers != before.workers {
+                let why = format!("`workers` is {}, and {} need a new start", before.workers, config.workers);
+                return Err(ApiError::new(ErrorKind::Conflict, "configuration", why)
+                    .next("restart the switch, or leave `workers` as it is"));
+            }
+            Ok(config)
+        })?;
+        Ok(Applied { changes: view::changes(&changes), warnings: view::warnings(&self.state()) })
+    }
+
     fn edit(&self, edit: &Edit) -> Result<(), ApiError> {
         self.change(|config| config.apply(edit).map_err(|error| refusal(edit, &error))).map(drop)
     }

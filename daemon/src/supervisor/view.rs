@@ -1,6 +1,6 @@
 //! Views: the switch's state in the words of the control socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Change, Changes, Config, PortKind, PortSpec};
 use node::{Counters, Flush};
@@ -12,6 +12,7 @@ use crate::api::{
     DropCount, DropInfo, Membership, NetworkInfo, PortInfo, PortState, StationInfo, StationKind, Status,
     Totals, Warning, WorkerInfo,
 };
+use crate::link::{self, Namespace};
 use crate::worker::Tally;
 
 /// Stations asked of a worker at once, so that listing many does not hold it up.
@@ -57,6 +58,10 @@ fn worker(index: usize, tally: &Tally) -> WorkerInfo {
         spins: tally.spins_won,
         sleeps: tally.sleeps,
         handed_off: tally.handed_over,
+        deadline: tally.deadline.map(str::to_owned),
+        gossip_lost: tally.gossip_lost,
+        notices_lost: tally.notices_lost,
+        notices_suppressed: tally.counters.notices_suppressed,
     }
 }
 
@@ -85,7 +90,7 @@ pub(super) fn warnings(state: &State) -> Vec<Warning> {
         let failed = device.failed.as_ref().map(|why| Warning {
             text: format!("port {name:?} has failed: {why}"),
             next: format!(
-                "when the cause is gone, `tapestry port rm {name}` and add it again, or apply the file"
+                "when the cause is gone, any change tries it again, `tapestry apply` of the file say; or `tapestry port rm {name}`"
             ),
         });
         let steering = device.steering_refused.as_ref().map(|why| Warning {
@@ -144,8 +149,32 @@ fn memberships(port: &PortSpec) -> Vec<Membership> {
 
 pub(super) fn ports(supervisor: &Supervisor) -> Vec<PortInfo> {
     let tallies = supervisor.workers.tallies();
-    let state = supervisor.state();
-    state.config.port.keys().map(|name| port(&state, &tallies, name)).collect()
+    let mut ports: Vec<PortInfo> = {
+        let state = supervisor.state();
+        state.config.port.keys().map(|name| port(&state, &tallies, name)).collect()
+    };
+    mark_down(&mut ports);
+    ports
+}
+
+/// Asks the kernel which interfaces were taken down, once for each namespace: nobody tells us. Not to be called with
+/// the state's lock. A namespace that cannot be asked leaves its ports as they were; the worker will report them.
+fn mark_down(ports: &mut [PortInfo]) {
+    let mut spaces: BTreeMap<Option<String>, Vec<&mut PortInfo>> = BTreeMap::new();
+    for port in ports.iter_mut().filter(|port| port.state == PortState::Up) {
+        spaces.entry(port.netns.clone()).or_default().push(port);
+    }
+    for (spec, ports) in spaces {
+        let namespace = spec.map_or_else(Namespace::current, |spec| Namespace::open(&spec));
+        let Ok(links) = namespace.and_then(|namespace| link::list(&namespace)) else { continue };
+        let down: BTreeSet<&str> =
+            links.iter().filter(|link| !link.up).map(|link| link.name.as_str()).collect();
+        for port in ports.into_iter().filter(|port| down.contains(port.ifname.as_str())) {
+            port.state = PortState::Down;
+            port.error =
+                Some(format!("interface {0} is down; `ip link set dev {0} up` raises it", port.ifname));
+        }
+    }
 }
 
 fn port(state: &State, tallies: &[Tally], name: &str) -> PortInfo {

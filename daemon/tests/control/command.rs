@@ -145,7 +145,7 @@ fn drops_are_listed_and_explained() {
 fn events_are_followed() {
     let mut world = World::new();
     world.log.publish(Event::new(EventKind::DaemonReady, "past"));
-    world.log.publish(Event::new(EventKind::PortUp, "other"));
+    world.log.publish(Event::new(EventKind::PortAdded, "other"));
     assert!(done(&world, "events").contains("daemon.ready      past\n"));
     assert_eq!(done(&world, "events --type daemon.ready --json").lines().count(), 1);
     fails(&world.socket, "events --type nonsense", 2);

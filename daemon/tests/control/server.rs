@@ -186,13 +186,13 @@ fn events_stream_until_the_server_stops() {
     let mut world = World::new();
     world.log.publish(Event::new(EventKind::DaemonReady, "past"));
     let reader = follow(&world.socket);
-    world.log.publish(Event::new(EventKind::PortUp, "future").port("c1"));
+    world.log.publish(Event::new(EventKind::PortAdded, "future").port("c1"));
     let mut lines = reader.lines().map(Result::unwrap).filter(|line| line.starts_with('{'));
     assert_eq!(value(&lines.next().unwrap())["text"], "past");
     let future = value(&lines.next().unwrap());
     assert_eq!(
         (&future["kind"], &future["port"], &future["seq"]),
-        (&json!("port.up"), &json!("c1"), &json!(2))
+        (&json!("port.added"), &json!("c1"), &json!(2))
     );
     let (_, recent) = exchange(&world.socket, "GET /v1/events", b"");
     assert_eq!(recent.lines().count(), 2);
