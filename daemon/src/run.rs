@@ -35,6 +35,9 @@ pub fn run(file: Option<&Path>, socket: &Path) -> ExitCode {
 }
 
 fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
+    // First of all: the runtime makes a pair of sockets for the whole process when it is first used, and they must belong
+    // to this namespace. Made on a visit to a container's, they would keep that one alive for as long as we run.
+    let signals = Signals::listen()?;
     let config = match file {
         Some(file) => read(file)?,
         None => Config::new(Document::default()).expect("an empty configuration is a good one"),
@@ -47,7 +50,6 @@ fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
         tracing::warn!("not in force: {text}");
     }
     let server = claimed.serve(Arc::clone(&supervisor) as _)?;
-    let signals = Signals::listen()?; // Before anybody is told that it may send some.
     let summary = summary(&supervisor);
     tracing::info!("ready: {summary}, control socket {}", socket.display());
     notify::ready(&summary);

@@ -507,7 +507,9 @@ impl Worker {
 /// event would tell of it again), or at its end.
 fn after_reading_failed(error: std::io::Error, is_going: bool) -> (Rest, Option<std::io::Error>) {
     match Fault::of(&error) {
-        Fault::Empty | Fault::Down if is_going => (Rest::Empty, Some(std::io::Error::other("it is being removed"))),
+        Fault::Empty | Fault::Down if is_going => {
+            (Rest::Empty, Some(std::io::Error::other("it is being removed")))
+        }
         Fault::Empty | Fault::Down => (Rest::Empty, None),
         Fault::NoMemory | Fault::Refused => (Rest::More, None),
         Fault::Vanished | Fault::Other => (Rest::Empty, Some(error)),

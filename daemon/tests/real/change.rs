@@ -1,14 +1,12 @@
 //! Changes of a running switch where the machine does not play along, and what `events` says of them.
 
-use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
-use std::process::{Child, ChildStdout, Stdio};
+use std::time::Instant;
 
 use rustix::process::Signal;
-use serde_json::Value;
 use tapestry::link::Namespace;
 
-use crate::daemon::{Daemon, PATIENCE, tapestry};
+use crate::daemon::{Daemon, Events, PATIENCE};
 use crate::support::{able, names, namespace, start};
 
 const NETWORK: &str = "[network.a]\nsubnet = [\"172.16.0.0/16\"]\ngateway = [\"172.16.0.1\"]\n";
@@ -24,44 +22,6 @@ fn path(namespace: &Namespace) -> String {
     namespace.path().to_str().unwrap().to_owned()
 }
 
-/// `tapestry events --follow --json`.
-struct Events {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Events {
-    fn of(daemon: &Daemon) -> Self {
-        let mut command = tapestry(&daemon.socket());
-        let mut child = start(command.args(["events", "--follow", "--json"]).stdout(Stdio::piped()));
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// Reads until an event of this kind comes.
-    fn next(&mut self, kind: &str) -> Value {
-        let mut values =
-            self.lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-        values.find(|event| event["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
-    }
-
-    /// Reads the next one, whatever it is about, but for what workers notice.
-    fn next_change(&mut self) -> (String, String) {
-        let mut values =
-            self.lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-        let event = values.find(|event| !event["kind"].as_str().unwrap().starts_with("fdb.")).unwrap();
-        (event["kind"].as_str().unwrap().to_owned(), event["text"].as_str().unwrap().to_owned())
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        // It may have ended by itself, with the daemon.
-        let _ended = self.child.kill();
-        self.child.wait().unwrap();
-    }
-}
-
 #[test]
 fn dead_containers_block_no_change_and_come_back() {
     if !able() {
@@ -73,9 +33,11 @@ fn dead_containers_block_no_change_and_come_back() {
     let alive = namespace("alive");
     let config = NETWORK.to_owned() + &port("p0", &one, 2) + &port("p1", &two, 3);
     let daemon = Daemon::start(&config);
-    let mut events = Events::of(&daemon);
+    let events = Events::of(&daemon);
     drop(spaces);
     let dead = events.next("port.failed")["port"].as_str().unwrap().to_owned();
+    let other = events.next("port.failed")["port"].as_str().unwrap().to_owned();
+    assert_ne!(dead, other, "both are noticed, though the kernel removes them together");
 
     let path = path(&alive);
     daemon.order(&["port", "add", "x", "--network", "a", "--netns", &path, "--address", "172.16.0.9/16"]);
@@ -117,9 +79,9 @@ fn events_tell_every_change_and_every_refusal() {
     }
     let space = namespace("ns1");
     let daemon = Daemon::start(&(NETWORK.to_owned() + &port("p0", &path(&space), 2)));
-    let mut events = Events::of(&daemon);
+    let events = Events::of(&daemon);
     events.next("daemon.ready");
-    let mut expect = |kind: &str, text: &str| {
+    let expect = |kind: &str, text: &str| {
         let (is, says) = events.next_change();
         assert!(is == kind && says.contains(text), "{is}: {says}");
     };
@@ -195,7 +157,9 @@ fn an_interface_that_was_taken_down_is_told_and_comes_back() {
         let drops = daemon.json(&["drops", "--port", "p1"]);
         drops.as_array().unwrap().iter().any(|drop| drop["reason"] == "deliver.port-down")
     };
+    let sent = Instant::now();
     while !dropped() {
+        assert!(sent.elapsed() < PATIENCE, "the lost frame is counted");
         std::thread::yield_now();
     }
     ip(&ns2, &["link", "set", "dev", "eth0", "up"]).unwrap();

@@ -1,13 +1,16 @@
 //! A `tapestry run` of a test's own: in a namespace, with a directory, watched by its sd_notify messages.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tapestry::link::Namespace;
 
 use crate::support::{namespace, start};
@@ -120,4 +123,56 @@ pub(crate) fn tapestry(socket: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
     command.arg("--socket").arg(socket).stdin(Stdio::null()).stdout(Stdio::null());
     command
+}
+
+/// `tapestry events --follow --json`.
+pub(crate) struct Events {
+    child: Child,
+    lines: mpsc::Receiver<Value>,
+}
+
+impl Events {
+    pub(crate) fn of(daemon: &Daemon) -> Self {
+        let mut command = tapestry(&daemon.socket());
+        let mut child = start(command.args(["events", "--follow", "--json"]).stdout(Stdio::piped()));
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (line, lines) = mpsc::channel();
+        // Ends with the process. A thread, because a pipe cannot be read with a time limit.
+        std::thread::spawn(move || {
+            for text in output.lines().map_while(Result::ok) {
+                let _nobody_listens = line.send(serde_json::from_str(&text).expect("a line is JSON"));
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn find(&self, wanted: impl Fn(&str) -> bool, what: &str) -> Value {
+        loop {
+            let event =
+                self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no {what}: {error}"));
+            if wanted(event["kind"].as_str().expect("an event has a kind")) {
+                return event;
+            }
+        }
+    }
+
+    /// Reads until an event of this kind comes.
+    pub(crate) fn next(&self, kind: &str) -> Value {
+        self.find(|is| is == kind, kind)
+    }
+
+    /// Reads the next one, whatever it is about, but for what workers notice.
+    pub(crate) fn next_change(&self) -> (String, String) {
+        let event = self.find(|is| !is.starts_with("fdb."), "change");
+        let text = |key: &str| event[key].as_str().expect("it is text").to_owned();
+        (text("kind"), text("text"))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // It may have ended by itself, with the daemon.
+        let _ended = self.child.kill();
+        self.child.wait().unwrap();
+    }
 }
