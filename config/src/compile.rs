@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use encap::{TunnelPlan, Vni};
 use node::Plan;
-use vrouter::{Gateway, RouterPlan};
+use vrouter::{Gateway, NetworkPolicy, RouterPlan, Side};
 use vswitch::{
     DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan,
     plan,
@@ -180,7 +180,7 @@ impl Compiler<'_> {
         statics.sort_by_key(|station| (station.domain, station.mac));
         Plan {
             switch: SwitchPlan { domains, ports, statics },
-            router: RouterPlan { gateways: self.gateways() },
+            router: RouterPlan { gateways: self.gateways(), ..RouterPlan::default() },
             tunnels: self.tunnel_plans(),
         }
     }
@@ -257,6 +257,9 @@ impl Compiler<'_> {
                 domain: self.domain(name),
                 mac: unicast(derive::gateway_mac(name, network)),
                 addresses: network.gateway.clone(),
+                subnets: network.subnet.clone(),
+                mtu: network.mtu,
+                side: Side::Network(NetworkPolicy::default()),
             })
             .collect();
         gateways.sort_by_key(|gateway| gateway.domain);

@@ -147,7 +147,7 @@ pub struct Status {
     pub warnings: Vec<Warning>,
 }
 
-/// Sums over all ports; `received = forwarded + consumed + dropped`.
+/// Sums over all ports; `received = forwarded + consumed + parked + dropped`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Frames that entered.
@@ -156,6 +156,9 @@ pub struct Totals {
     pub forwarded: u64,
     /// Of these: taken by the router itself.
     pub consumed: u64,
+    /// Of these: kept by the router until it knew the next hop; those that went on count as `originated`.
+    #[serde(default)]
+    pub parked: u64,
     /// Of these: dropped.
     pub dropped: u64,
     /// Frames that the router made.

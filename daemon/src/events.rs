@@ -88,6 +88,18 @@ event_kinds! {
     NetworkFull => "fdb.full";
     /// A port has as many stations as it may.
     PortFull => "fdb.port-full";
+    /// A station uses an address of the router's.
+    AddressConflict => "neigh.conflict";
+    /// A neighbour's MAC address changed.
+    NeighbourMoved => "neigh.moved";
+    /// A network has as many neighbours as it may.
+    NeighboursFull => "neigh.full";
+    /// The table of connections is full.
+    SessionsFull => "nat.full";
+    /// An outside address has no L4 port left.
+    L4PortsExhausted => "nat.exhausted";
+    /// A logging rule of the access list matched.
+    AclLogged => "acl.logged";
     /// A worker stopped unexpectedly.
     WorkerFailed => "worker.failed";
     /// Events were lost on the way to this subscriber. Those that were lost before they were published are counted in

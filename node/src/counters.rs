@@ -1,6 +1,6 @@
 //! Counters: what each walk came to, for each port, and how the walks ended in total.
 //!
-//! Every walk ends exactly one way, so `received = forwarded + consumed + dropped` holds at all times
+//! Every walk ends exactly one way, so `received = forwarded + consumed + parked + dropped` holds at all times
 //! ([`Counters::balance`]); the simulator and the fuzzer check it after each event.
 
 use alloc::vec::Vec;
@@ -41,9 +41,12 @@ pub struct Counters {
     pub forwarded: u64,
     /// Walks that ended with the router taking the frame (ARP, echo).
     pub consumed: u64,
+    /// Walks that ended with the router keeping the frame for later. If it goes on it counts as `originated`, if not under
+    /// its drop reason, but not in `dropped`.
+    pub parked: u64,
     /// Walks that ended in a drop, for whatever reason.
     pub dropped: u64,
-    /// Frames that the router made: answers.
+    /// Frames that the router made or released: answers, questions, ICMP errors, parked packets.
     pub originated: u64,
     /// Copies sent because of flooding, beyond the first.
     pub flood_copies: u64,
@@ -95,6 +98,6 @@ impl Counters {
 
     /// Whether every walk ended exactly one way.
     pub fn balance(&self) -> bool {
-        self.received == self.forwarded + self.consumed + self.dropped
+        self.received == self.forwarded + self.consumed + self.parked + self.dropped
     }
 }

@@ -89,6 +89,8 @@ pub enum Notice {
         /// Which.
         domain: DomainId,
     },
+    /// The router noticed something.
+    Router(vrouter::Notice),
     /// The port has as many stations as it may; new ones are flooded to.
     PortFull {
         /// Which.

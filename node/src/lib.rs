@@ -9,7 +9,7 @@
 //! Contract in one line: *handle one event, drain the outbox, repeat*. Time is an argument, chance is a seed, and
 //! nothing else comes from outside, so the same plan, seed and events give the same bytes and counters on every
 //! machine, for every batch size. A frame's walk ends exactly one way: forwarded to *n* ports, consumed by the
-//! router, or dropped for one [`DropReason`]; [`Counters::balance`] holds after every event.
+//! router, parked by it, or dropped for one [`DropReason`]; [`Counters::balance`] holds after every event.
 //!
 //! Several nodes may serve one switch, one a worker. Such replicas forward alone and tell each other by
 //! [`Gossip`] where stations live.
@@ -37,12 +37,13 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use deliver::{Delivery, Leaving};
+use deliver::{Delivery, Leaving, Undelivered};
 use encap::Tunnels;
-use vrouter::{Routed, Router};
+pub use vrouter::Notice as RouterNotice;
+use vrouter::{Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
 use wire::bucket::TokenBucket;
-use wire::ethernet::EthernetHeader;
+use wire::ethernet::{EthernetHeader, Tci};
 use wire::{DomainId, DropReason, FrameBuf, Instant, PortId};
 
 /// Notices per second that a node makes; more are counted in [`Counters::notices_suppressed`].
@@ -56,6 +57,8 @@ pub struct Node {
     router: Router,
     tunnels: Tunnels,
     counters: Counters,
+    /// What the router makes beside the frame in its hand; empty between events.
+    made: Made,
     notice_bucket: TokenBucket,
     has_replicas: bool,
 }
@@ -66,9 +69,10 @@ impl Node {
         Self {
             plan: Arc::default(),
             switch: Switch::new(seed),
-            router: Router::new(),
+            router: Router::new(seed),
             tunnels: Tunnels::default(),
             counters: Counters::default(),
+            made: Made::default(),
             notice_bucket: TokenBucket::new(NOTICES_PER_SECOND_MAX, NOTICES_PER_SECOND_MAX, Instant::ZERO),
             has_replicas: false,
         }
@@ -85,8 +89,15 @@ impl Node {
     pub fn handle(&mut self, now: Instant, event: Event, out: &mut Outbox) {
         match event {
             Event::Frame { port, frame } => self.walk(now, port, frame, out),
-            Event::Wake => self.counters.stations_aged += self.switch.expire(now) as u64,
-            Event::Configure(plan) => self.configure(now, plan),
+            Event::Wake => {
+                self.counters.stations_aged += self.switch.expire(now) as u64;
+                self.router.wake(&mut Turn { now, pool: &mut out.pool, made: &mut self.made });
+                self.send_made(now, out);
+            }
+            Event::Configure(plan) => {
+                self.configure(now, plan, out);
+                self.send_made(now, out);
+            }
             Event::Flush(what) => {
                 self.switch.flush(what.domain, what.port, what.mac);
             }
@@ -96,9 +107,18 @@ impl Node {
         }
     }
 
+    /// The router, to ask what it knows.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
     /// When the node next wants an [`Event::Wake`], and what for.
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
-        self.switch.next_deadline()
+        // Of two at one time the first is named.
+        [self.switch.next_deadline(), self.router.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min_by_key(|&(at, _)| at)
     }
 
     /// What has been counted so far.
@@ -131,9 +151,10 @@ impl Node {
         self.counters.port_mut(port).drops[reason.index()] += 1;
     }
 
-    fn configure(&mut self, now: Instant, plan: Arc<Plan>) {
+    fn configure(&mut self, now: Instant, plan: Arc<Plan>, out: &mut Outbox) {
         self.switch.configure(now, &plan.switch);
-        self.router.configure(&plan.router);
+        let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
+        self.router.configure(&mut turn, &plan.router);
         self.tunnels.configure(&plan.tunnels);
         let known: BTreeSet<_> = self.plan.switch.ports.iter().map(|port| (port.id, port.serial)).collect();
         for port in &plan.switch.ports {
@@ -144,35 +165,45 @@ impl Node {
         self.plan = plan;
     }
 
-    /// The walk of a frame, and its one ending.
+    /// The walk of a frame, and its one ending. What the router has made on the way leaves after it.
     fn walk(&mut self, now: Instant, port: PortId, mut frame: FrameBuf, out: &mut Outbox) {
         self.counters.received += 1;
         let seen = self.counters.port_mut(port);
         seen.rx_frames += 1;
         seen.rx_bytes += frame.len() as u64;
         match self.corridor(now, port, &mut frame, out) {
-            Ok(leaving) => {
-                let delivery = Delivery::new(&self.tunnels, &mut self.counters, out);
-                let delivered = delivery.deliver(&self.switch, &leaving, frame);
-                if leaving.ingress.is_none() {
-                    // The question was consumed whatever becomes of the answer, a new frame.
-                    self.counters.consumed += 1;
-                    self.counters.originated += 1;
-                    if let Err((at, reason)) = delivered {
-                        self.not_delivered(at, reason);
-                    }
-                } else {
-                    match delivered {
-                        Ok(()) => self.counters.forwarded += 1,
-                        Err((at, reason)) => self.end_in_drop(at, reason),
-                    }
+            Ok(Course::Leaves(leaving)) => match self.deliver(&leaving, frame, out) {
+                Ok(()) => self.counters.forwarded += 1,
+                Err((at, reason)) => self.end_in_drop(at, reason),
+            },
+            Ok(Course::Answered(leaving)) => {
+                // The question was consumed whatever becomes of the answer, a new frame.
+                self.counters.consumed += 1;
+                self.counters.originated += 1;
+                if let Err((at, reason)) = self.deliver(&leaving, frame, out) {
+                    self.not_delivered(at, reason);
                 }
+            }
+            Ok(Course::Consumed) => {
+                out.pool.put(frame);
+                self.counters.consumed += 1;
+            }
+            Ok(Course::Parked) => {
+                out.pool.put(frame); // An empty one: the router has swapped them.
+                self.counters.parked += 1;
             }
             Err(reason) => {
                 out.pool.put(frame);
                 self.end_in_drop(port, reason);
             }
         }
+        if !self.made.is_empty() {
+            self.send_made(now, out);
+        }
+    }
+
+    fn deliver(&mut self, leaving: &Leaving, frame: FrameBuf, out: &mut Outbox) -> Result<(), Undelivered> {
+        Delivery::new(&self.tunnels, &mut self.counters, out).deliver(&self.switch, leaving, frame)
     }
 
     fn end_in_drop(&mut self, port: PortId, reason: DropReason) {
@@ -187,7 +218,7 @@ impl Node {
         port: PortId,
         frame: &mut FrameBuf,
         out: &mut Outbox,
-    ) -> Result<Leaving, DropReason> {
+    ) -> Result<Course, DropReason> {
         // Admit.
         frame.parse_offload()?;
         self.tunnels.admit(port, frame)?;
@@ -200,23 +231,56 @@ impl Node {
         }
 
         // Route.
-        let routed = self.router.route(now, admitted.domain, &admitted.header, frame)?;
-        let (dst, ingress) = match routed {
-            Routed::Pass => (admitted.header.dst, Some(port)),
-            Routed::Answer => {
-                let header = EthernetHeader::parse(frame.bytes()).expect("an answer has an Ethernet header");
-                (header.dst, None)
+        let Admitted { domain, header, priority, .. } = admitted;
+        let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
+        match self.router.route(&mut turn, port, domain, &header, frame)? {
+            Routed::Pass => {
+                // Forward.
+                let to = self.switch.forward(now, domain, header.dst, Some(port))?;
+                Ok(Course::Leaves(Leaving { to, domain, ingress: Some(port), priority }))
             }
-        };
+            Routed::Answer => Ok(Course::Answered(self.toward(now, domain, priority, frame))),
+            Routed::Forward(domain) => Ok(Course::Leaves(self.toward(now, domain, Tci::default(), frame))),
+            Routed::Consumed => Ok(Course::Consumed),
+            Routed::Parked => Ok(Course::Parked),
+        }
+    }
 
-        // Forward.
-        let to = match self.switch.forward(now, admitted.domain, dst, ingress) {
-            Ok(to) => to,
-            Err(reason) if ingress.is_some() => return Err(reason),
-            // The asker is not in the table (its domain is full): it is behind the port it asked from.
-            Err(_) => Forward::Many,
-        };
-        Ok(Leaving { to, domain: admitted.domain, ingress, priority: admitted.priority })
+    /// Forward, for a frame that has the router as its source: it may leave through any port of the domain. A station
+    /// that is not in the table (its domain is full, or it has been silent) is looked for everywhere.
+    fn toward(&mut self, now: Instant, domain: DomainId, priority: Tci, frame: &FrameBuf) -> Leaving {
+        let header =
+            EthernetHeader::parse(frame.bytes()).expect("the router's frames have an Ethernet header");
+        let to = self.switch.forward(now, domain, header.dst, None).unwrap_or(Forward::Many);
+        Leaving { to, domain, ingress: None, priority }
+    }
+
+    /// Sends the frames that the router has made, and says what it has noticed.
+    #[cold]
+    fn send_made(&mut self, now: Instant, out: &mut Outbox) {
+        let mut made = core::mem::take(&mut self.made);
+        for (domain, frame) in made.frames.drain(..) {
+            self.counters.originated += 1;
+            let leaving = self.toward(now, domain, Tci::default(), &frame);
+            if let Err((at, reason)) = self.deliver(&leaving, frame, out) {
+                self.not_delivered(at, reason);
+            }
+        }
+        for (port, reason) in made.drops.drain(..) {
+            self.not_delivered(port, reason);
+        }
+        for notice in made.notices.drain(..) {
+            self.notice(now, Notice::Router(notice), out);
+        }
+        self.made = made; // Its room is used again.
+    }
+
+    fn notice(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
+        if self.notice_bucket.take(now) {
+            out.notice(notice);
+        } else {
+            self.counters.notices_suppressed += 1;
+        }
     }
 
     /// Counts and reports what learning a source has changed. Off the steady path.
@@ -252,11 +316,19 @@ impl Node {
             out.gossip.push(Gossip::Station { domain, mac, port });
         }
         if let Some(notice) = notice {
-            if self.notice_bucket.take(now) {
-                out.notice(notice);
-            } else {
-                self.counters.notices_suppressed += 1;
-            }
+            self.notice(now, notice, out);
         }
     }
+}
+
+/// Where a frame that has passed the rooms is going.
+enum Course {
+    /// Out.
+    Leaves(Leaving),
+    /// Out, as the answer to what came in.
+    Answered(Leaving),
+    /// Nowhere: the router has heard it.
+    Consumed,
+    /// Nowhere yet: the router keeps it.
+    Parked,
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use config::Compiled;
-use node::{Counters, Notice, PortCounters};
+use node::{Counters, Notice, PortCounters, RouterNotice};
 use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader};
 use wire::headers::{PROTOCOL_ICMPV4, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use wire::{DomainId, DropReason, Headers, Instant, PortId};
@@ -70,6 +70,24 @@ pub(crate) fn notice(notice: Notice, compiled: &Compiled) -> String {
         }
         Notice::DomainFull { domain } => format!("network-full network={}", network(domain)),
         Notice::PortFull { port: at } => format!("port-full port={}", port(at)),
+        Notice::Router(notice) => router_notice(notice, network),
+    }
+}
+
+fn router_notice(notice: RouterNotice, network: impl Fn(DomainId) -> String) -> String {
+    match notice {
+        RouterNotice::AddressConflict { domain, address, mac } => {
+            format!("address-conflict network={} address={address} mac={mac}", network(domain))
+        }
+        RouterNotice::NeighbourMoved { domain, address, from, to } => {
+            format!("neighbour-moved network={} address={address} from={from} to={to}", network(domain))
+        }
+        RouterNotice::NeighboursFull { domain } => format!("neighbours-full network={}", network(domain)),
+        RouterNotice::SessionsFull => "sessions-full".to_owned(),
+        RouterNotice::L4PortsExhausted { outside } => format!("l4-ports-exhausted outside={outside}"),
+        RouterNotice::AclLogged { rule, src, dst, dst_l4_port } => {
+            format!("acl-logged rule={rule} src={src} dst={dst} l4-port={dst_l4_port}")
+        }
     }
 }
 
@@ -97,6 +115,7 @@ fn node_counters(counters: &Counters) -> Vec<(String, u64)> {
         received,
         forwarded,
         consumed,
+        parked,
         dropped,
         originated,
         flood_copies,
@@ -111,6 +130,7 @@ fn node_counters(counters: &Counters) -> Vec<(String, u64)> {
         ("received", received),
         ("forwarded", forwarded),
         ("consumed", consumed),
+        ("parked", parked),
         ("dropped", dropped),
         ("originated", originated),
         ("flood_copies", flood_copies),

@@ -35,6 +35,7 @@ struct Tally {
     received: u64,
     forwarded: u64,
     consumed: u64,
+    parked: u64,
     dropped: u64,
     sends: usize,
 }
@@ -117,17 +118,20 @@ impl Laws {
             after.received - before.received,
             after.forwarded - before.forwarded,
             after.consumed - before.consumed,
+            after.parked - before.parked,
             after.dropped - before.dropped,
         ];
         let sends_at_least_one = sends > 0;
         let is_right = match ends {
-            [1, 1, 0, 0] => sends_at_least_one,
-            [1, 0, 1, 0] => true,
-            [1, 0, 0, 1] => !sends_at_least_one,
+            [1, 1, 0, 0, 0] => sends_at_least_one,
+            [1, 0, 1, 0, 0] | [1, 0, 0, 1, 0] => true,
+            [1, 0, 0, 0, 1] => !sends_at_least_one,
             _ => false,
         };
         ensure(is_right, || {
-            format!("received, forwarded, consumed, dropped grew by {ends:?} with {sends} frames leaving")
+            format!(
+                "received, forwarded, consumed, parked, dropped grew by {ends:?} with {sends} frames leaving"
+            )
         })?;
         Ok(ends[2] == 1)
     }
@@ -194,6 +198,7 @@ fn tally(counters: &Counters, out: &Outbox) -> Tally {
         received: counters.received,
         forwarded: counters.forwarded,
         consumed: counters.consumed,
+        parked: counters.parked,
         dropped: counters.dropped,
         sends: out.sends().len(),
     }

@@ -18,10 +18,17 @@ mod arp;
 mod echo;
 mod ip;
 mod nd;
+pub mod packet;
 pub mod plan;
 pub mod router;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 
-pub use plan::{Gateway, PlanError, RouterPlan};
+pub use packet::{Endpoint, Flow, Packet};
+pub use plan::{
+    AclAction, AclEnd, AclRule, Filtering, Gateway, NatPlan, NetworkPolicy, OneToOne, PlanError, Protocol,
+    Publish, RouterPlan, Side, Timeouts,
+};
 pub use router::{Routed, Router};
+pub use turn::{Made, Notice, Turn};

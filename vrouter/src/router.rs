@@ -17,10 +17,11 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use smoltcp::wire::IpProtocol;
 use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, HEADER_LEN};
-use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, Offload, TokenBucket};
+use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, Offload, PortId, TokenBucket};
 
 use crate::ip::IpHeader;
 use crate::plan::{Gateway, RouterPlan};
+use crate::turn::Turn;
 use crate::{arp, echo, nd};
 
 /// Answers that one domain gets in a second. Further questions are dropped as `route.answer-rate`, so that a station
@@ -37,6 +38,12 @@ pub enum Routed {
     /// The question is consumed. Its buffer holds the answer, from the gateway's MAC to the asker's, with no offload
     /// pending: a new frame of the same domain that came in through no port.
     Answer,
+    /// It is routed: addressed and finished for the next hop in this domain, from the gateway's MAC.
+    Forward(DomainId),
+    /// The router has heard it; the frame is of no more use.
+    Consumed,
+    /// The router keeps the packet for later and has left an empty buffer in its place.
+    Parked,
 }
 
 /// The gateways of all domains.
@@ -47,13 +54,13 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router that owns nothing.
-    pub const fn new() -> Self {
+    /// A router that owns nothing. The seed keys its hash tables and chooses L4 ports.
+    pub fn new(_seed: u64) -> Self {
         Self { stations: Vec::new() }
     }
 
     /// From now on this plan holds. It has been checked ([`RouterPlan::check`]).
-    pub fn configure(&mut self, plan: &RouterPlan) {
+    pub fn configure(&mut self, _turn: &mut Turn, plan: &RouterPlan) {
         self.stations.clear();
         for gateway in &plan.gateways {
             let index = gateway.domain.index();
@@ -62,6 +69,14 @@ impl Router {
             }
             self.stations[index] = Some(Station::new(gateway));
         }
+    }
+
+    /// Does what the passing of time asks for.
+    pub fn wake(&mut self, _turn: &mut Turn) {}
+
+    /// When the router next wants to be woken, and what for.
+    pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        None
     }
 
     /// Answers the frame if it is a question to the gateway of `domain`.
@@ -75,7 +90,8 @@ impl Router {
     #[inline]
     pub fn route(
         &mut self,
-        now: Instant,
+        turn: &mut Turn,
+        _port: PortId,
         domain: DomainId,
         header: &EthernetHeader,
         frame: &mut FrameBuf,
@@ -86,7 +102,7 @@ impl Router {
         if header.dst != station.mac && !header.dst.is_group() {
             return Ok(Routed::Pass);
         }
-        station.hear(now, header, frame)
+        station.hear(turn.now, header, frame)
     }
 }
 
@@ -241,7 +257,7 @@ mod tests {
         for domain in [0, 2, u16::MAX] {
             assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(domain), &question), Heard::Pass);
         }
-        router.configure(&RouterPlan::default());
+        crate::tests::configure(&mut router, &RouterPlan::default());
         assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(1), &question), Heard::Pass);
     }
 

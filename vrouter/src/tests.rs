@@ -6,9 +6,9 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, checksum};
 use wire::ethernet::EthernetHeader;
-use wire::{DomainId, DropReason, FramePool, Instant, Mac, Offload, UnicastMac};
+use wire::{Cidr, DomainId, DropReason, FramePool, Instant, Mac, Offload, PortId, UnicastMac};
 
-use crate::{Gateway, Routed, Router, RouterPlan, arp, echo, nd};
+use crate::{Gateway, Made, Routed, Router, RouterPlan, Turn, arp, echo, nd};
 
 pub(crate) const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -23,12 +23,19 @@ pub(crate) enum Heard {
 /// A router with 172.16.0.1 and fd00::1 in domain 1.
 pub(crate) fn router() -> Router {
     let addresses = ["172.16.0.1", "fd00::1"].map(|text| text.parse::<IpAddr>().unwrap()).to_vec();
-    let gateway = Gateway { domain: DomainId(1), mac: UnicastMac::new(GATEWAY_MAC).unwrap(), addresses };
-    let plan = RouterPlan { gateways: Vec::from([gateway]) };
+    let subnets = ["172.16.0.0/16", "fd00::/64"].map(|text| text.parse::<Cidr>().unwrap()).to_vec();
+    let mac = UnicastMac::new(GATEWAY_MAC).unwrap();
+    let gateway = Gateway::of_network(DomainId(1), mac, addresses, subnets);
+    let plan = RouterPlan { gateways: Vec::from([gateway]), ..RouterPlan::default() };
     plan.check().unwrap();
-    let mut router = Router::new();
-    router.configure(&plan);
+    let mut router = Router::new(0x5eed);
+    configure(&mut router, &plan);
     router
+}
+
+pub(crate) fn configure(router: &mut Router, plan: &RouterPlan) {
+    let (mut pool, mut made) = (FramePool::default(), Made::default());
+    router.configure(&mut Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made }, plan);
 }
 
 /// Shows a finished frame to a fresh router.
@@ -49,7 +56,9 @@ fn walk(router: &mut Router, now: Instant, domain: DomainId, bytes: &[u8], offlo
     let mut frame = FramePool::default().take();
     assert!(frame.fill(bytes));
     frame.offload = offload;
-    let heard = router.route(now, domain, &header, &mut frame);
+    let (mut pool, mut made) = (FramePool::default(), Made::default());
+    let mut turn = Turn { now, pool: &mut pool, made: &mut made };
+    let heard = router.route(&mut turn, PortId(0), domain, &header, &mut frame);
     if heard != Ok(Routed::Answer) {
         assert_eq!((frame.bytes(), frame.offload), (bytes, offload), "only an answer changes the frame");
     }
@@ -59,6 +68,7 @@ fn walk(router: &mut Router, now: Instant, domain: DomainId, bytes: &[u8], offlo
             assert_eq!(frame.offload, Offload::NONE);
             Heard::Answer(frame.bytes().to_vec())
         }
+        Ok(other @ (Routed::Forward(_) | Routed::Consumed | Routed::Parked)) => panic!("{other:?}"),
         Err(reason) => Heard::Drop(reason),
     }
 }

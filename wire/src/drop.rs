@@ -159,18 +159,124 @@ drop_reasons! {
         "A packet to the router has a bad length or checksum.",
         "A corrupting link or a hand-made packet.",
         "Capture on the port and look at the sender.";
-    NoRoute => "route.no-route",
-        "A packet to the router's MAC is for another host, and this version does not route.",
-        "A station uses the gateway address as its default route.",
-        "Put both stations on one network, or wait for routing between networks.";
     NoService => "route.no-service",
-        "A packet to the router's own address asks for something other than ICMP echo.",
-        "A connection attempt to the gateway address.",
-        "Connect to the host or the container instead.";
+        "A packet to the router's own address asks for something that it does not offer.",
+        "A connection to an L4 port of the router that is not published, or a protocol that it does not speak.",
+        "Publish the L4 port (`tapestry publish ls`), or connect to the container itself.";
     AnswerRate => "route.answer-rate",
         "The network asks the router more often than it answers.",
         "A scan, a flood ping of the gateway address, or a station in a loop.",
         "Find the station that asks so often with `tapestry port ls`.";
+    // ROUTE: who says that?
+    MartianSource => "route.martian-source",
+        "The source address can be no single host's: group, loopback, broadcast or unspecified (RFC 1812 §5.3.7).",
+        "A station without an address yet, or a hand-made packet.",
+        "Look at the addresses of the station.";
+    OwnSource => "route.own-source",
+        "The source address is one of the router's own.",
+        "Two stations with one address, a loop, or a hand-made packet.",
+        "Look for a station that has the gateway's address.";
+    SpoofedSource => "route.spoofed-source",
+        "The source address does not belong where the packet came from (RFC 2827).",
+        "A station with an address of another network, or a forged source.",
+        "Give the station an address of its network, or add the subnet to the network.";
+    SourceRouted => "route.source-routed",
+        "The packet wants to choose its own way: a source route option or an IPv6 routing header (RFC 5095, RFC 7126).",
+        "A hand-made packet.",
+        "Nothing: such packets are refused everywhere.";
+    // ROUTE: fragments.
+    FragmentTiny => "route.fragment-tiny",
+        "The first fragment of a packet does not hold its L4 header (RFC 1858).",
+        "An attempt to slip past filters.",
+        "Capture on the port and look at the sender.";
+    FragmentOverlap => "route.fragment-overlap",
+        "Fragments of one packet overlap, or one lies past the longest packet (RFC 5722, RFC 3128).",
+        "An attack, or a broken stack.",
+        "Capture on the port and look at the sender.";
+    FragmentLimit => "route.fragment-limit",
+        "Too many packets are in pieces at once, or too many pieces wait for their first.",
+        "Loss of fragments on the way, or a flood of them.",
+        "Lower the senders' MTU so that packets are not fragmented.";
+    FragmentTimeout => "route.fragment-timeout",
+        "The first fragment of the packet did not come in time.",
+        "Loss on the way.",
+        "Lower the sender's MTU so that packets are not fragmented.";
+    // ROUTE: which way?
+    MartianDestination => "route.martian-destination",
+        "The destination can be reached through no router: group, loopback, link-local or reserved (RFC 1812 §5.3.7).",
+        "A station that sends to a link-local or group address through its default route.",
+        "Look at the station's routes.";
+    NoRoute => "route.no-route",
+        "No route leads to the destination.",
+        "No uplink, or no gateway on it, or a network that is not there.",
+        "Ask `tapestry route get ADDRESS`; add a route or an `[uplink]` with a `gateway`.";
+    Blackhole => "route.blackhole",
+        "A route of kind blackhole leads to the destination.",
+        "The configuration asks for it.",
+        "Ask `tapestry route get ADDRESS` which route it is.";
+    RouteUnreachable => "route.unreachable",
+        "A route of kind unreachable leads to the destination; the sender has been told.",
+        "The configuration asks for it.",
+        "Ask `tapestry route get ADDRESS` which route it is.";
+    RouteProhibited => "route.prohibited",
+        "A route of kind prohibit leads to the destination; the sender has been told.",
+        "The configuration asks for it.",
+        "Ask `tapestry route get ADDRESS` which route it is.";
+    TtlExpired => "route.ttl-expired",
+        "The packet has been through as many routers as it may.",
+        "`traceroute`, or a routing loop.",
+        "Nothing, unless the counter keeps growing: then look for the loop with `traceroute`.";
+    // ROUTE: may it?
+    Unsolicited => "route.unsolicited",
+        "A packet from the uplink belongs to no connection and to nothing that is published.",
+        "Somebody outside scans or tries a service that is not published, or a connection older than the switch.",
+        "If it should come in, publish it: `tapestry publish add`.";
+    Internal => "route.internal",
+        "A packet of an internal network was to leave through the uplink.",
+        "The network has `internal = true`.",
+        "Set `internal = false` if the network's stations may talk to the outside.";
+    IsolatedNetworks => "route.isolated",
+        "The packet goes from one isolated network to another.",
+        "Both networks have `isolated = true`.",
+        "Take `isolated` from one of them, or publish what the other needs.";
+    AclDenied => "route.acl-denied",
+        "A rule of the access list denies the connection.",
+        "The configuration asks for it.",
+        "See the hit counters in `tapestry acl ls`.";
+    // ROUTE: connections and their translation.
+    SessionsMax => "route.sessions-max",
+        "The table of connections is full of answered ones, or the sender has its share of it.",
+        "A scan, a SYN flood, or more connections than the switch is configured for.",
+        "See `tapestry nat stats`; raise `sessions_max` or `sessions_per_host_max` in `[nat]`.";
+    L4PortsExhausted => "route.l4-ports-exhausted",
+        "No L4 port of the outside address is free for another connection.",
+        "Very many connections through one outside address.",
+        "Give the uplink another address, or shorten the timeouts in `[nat]`.";
+    NatProtocol => "route.nat-protocol",
+        "The packet needs another address, and its protocol has no L4 ports by which answers could find back.",
+        "A tunnel (GRE, ESP), or an ICMP query other than echo, through masquerade.",
+        "Give the station an outside address of its own (`[[one_to_one]]`).";
+    BadQuote => "route.bad-quote",
+        "An ICMP error quotes a packet that belongs to no connection, or not to the one it was sent to (RFC 5508 §7.1).",
+        "An answer to a connection that has ended, or a forged error.",
+        "Nothing, unless the counter keeps growing.";
+    RouteMtu => "route.over-mtu",
+        "The packet is longer than the way out lets through and may not be fragmented; the sender has been told.",
+        "Path MTU discovery at work, or a network with a smaller MTU.",
+        "Nothing, unless connections hang: then something drops ICMP on the way to the sender.";
+    // ROUTE: the next hop.
+    NeighbourUnreachable => "route.neighbour-unreachable",
+        "The next hop did not answer ARP or neighbour solicitations.",
+        "The station is down, or there is none with that address.",
+        "See `tapestry neigh ls`, and whether the station is attached.";
+    NeighbourQueue => "route.neighbour-queue",
+        "A packet that waited for its next hop's MAC address gave way to a newer one.",
+        "Many packets at once to a station that has not answered yet.",
+        "Nothing, unless the counter keeps growing.";
+    NeighboursMax => "route.neighbours-max",
+        "The next hop is new and the table of neighbours is full of ones in use.",
+        "A scan of a large subnet.",
+        "Find the scanning station with `tapestry port ls`.";
     // FORWARD.
     SamePort => "forward.same-port",
         "The destination lives behind the port the frame came from.",

@@ -24,10 +24,11 @@ pub(super) fn status(status: &Status) -> String {
     );
     let totals = &status.totals;
     text += &format!(
-        "  frames    {} received = {} forwarded + {} consumed + {} dropped; {} made by the router\n  octets    {} in, {} out\n",
+        "  frames    {} received = {} forwarded + {} consumed + {} parked + {} dropped; {} made by the router\n  octets    {} in, {} out\n",
         count(totals.received),
         count(totals.forwarded),
         count(totals.consumed),
+        count(totals.parked),
         count(totals.dropped),
         count(totals.originated),
         octets(totals.rx_bytes),

@@ -71,6 +71,7 @@ fn totals(tallies: &[Tally]) -> Totals {
         received: sum(|counters| counters.received),
         forwarded: sum(|counters| counters.forwarded),
         consumed: sum(|counters| counters.consumed),
+        parked: sum(|counters| counters.parked),
         dropped: sum(|counters| counters.dropped),
         originated: sum(|counters| counters.originated),
         rx_bytes: sum(|counters| {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use config::Compiled;
-use node::Notice;
+use node::{Notice, RouterNotice};
 use wire::PortId;
 
 use super::{Supervisor, spawn};
@@ -96,6 +96,40 @@ fn describe(names: &Compiled, notice: Notice) -> Option<Event> {
             let text =
                 format!("port {port:?} has as many stations as it may; frames to new ones are flooded");
             Event::new(EventKind::PortFull, text).port(port)
+        }
+        Notice::Router(notice) => router_notice(notice, names)?,
+    })
+}
+
+fn router_notice(notice: RouterNotice, names: &Compiled) -> Option<Event> {
+    Some(match notice {
+        RouterNotice::AddressConflict { domain, address, mac } => {
+            let network = names.network_name(domain)?;
+            let text = format!("{mac} in network {network:?} uses the router's address {address}");
+            Event::new(EventKind::AddressConflict, text).network(network).mac(mac.to_string())
+        }
+        RouterNotice::NeighbourMoved { domain, address, from, to } => {
+            let network = names.network_name(domain)?;
+            let text = format!("{address} in network {network:?} moved from {from} to {to}");
+            Event::new(EventKind::NeighbourMoved, text).network(network).mac(to.to_string())
+        }
+        RouterNotice::NeighboursFull { domain } => {
+            let network = names.network_name(domain)?;
+            let text =
+                format!("network {network:?} has as many neighbours as it may; new ones are not reached");
+            Event::new(EventKind::NeighboursFull, text).network(network)
+        }
+        RouterNotice::SessionsFull => {
+            let text = "no more connections fit: new ones are dropped as route.sessions-max";
+            Event::new(EventKind::SessionsFull, text)
+        }
+        RouterNotice::L4PortsExhausted { outside } => {
+            let text = format!("{outside} has no L4 port left: new connections are dropped");
+            Event::new(EventKind::L4PortsExhausted, text)
+        }
+        RouterNotice::AclLogged { rule, src, dst, dst_l4_port } => {
+            let text = format!("access rule {rule} matched {src} to {dst}, L4 port {dst_l4_port}");
+            Event::new(EventKind::AclLogged, text)
         }
     })
 }

@@ -100,7 +100,10 @@ fn tcp_crosses_and_the_tables_tell() {
     assert_eq!(daemon.json(&["network", "ls"])[0]["ports"], serde_json::json!(["p0", "p1"]));
     let totals = &daemon.json(&["status"])["totals"];
     let count = |name: &str| totals[name].as_u64().unwrap();
-    assert_eq!(count("received"), count("forwarded") + count("consumed") + count("dropped"));
+    assert_eq!(
+        count("received"),
+        count("forwarded") + count("consumed") + count("parked") + count("dropped")
+    );
 }
 
 #[test]

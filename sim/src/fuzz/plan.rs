@@ -37,8 +37,7 @@ pub(super) fn any(choices: &mut Unstructured<'_>, generation: u32) -> Result<Pla
     }
     for id in 0..3 {
         if choices.arbitrary()? {
-            let gateway =
-                Gateway { domain: DomainId(id), mac: unicast(GATEWAY), addresses: addresses(GATEWAY) };
+            let gateway = Gateway::of_network(DomainId(id), unicast(GATEWAY), addresses(GATEWAY), Vec::new());
             add(&mut plan, |plan| plan.router.gateways.push(gateway.clone()));
         }
     }
