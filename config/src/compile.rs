@@ -59,6 +59,8 @@ pub struct CompiledPort {
 pub enum PortKind {
     /// A TAP device that the shell opens.
     Device(Device),
+    /// An interface of the shell's namespace, used raw.
+    Nic(Nic),
     /// A tunnel: no device; its frames travel in datagrams.
     Tunnel(Tunnel),
 }
@@ -79,6 +81,21 @@ pub struct Device {
     /// Next routers of its default routes, at most one of each family; none for a device that stays, whose host has
     /// a default route of its own.
     pub gateways: Vec<IpAddr>,
+    /// Other routes of its namespace over it: what is reached, and by which next router.
+    pub routes: Vec<(Cidr, IpAddr)>,
+}
+
+/// An interface that exists and stays, on which a station of ours stands beside the host's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// What it is called in the shell's namespace.
+    pub ifname: String,
+    /// The station's MAC address; the interface keeps its own.
+    pub mac: UnicastMac,
+    /// The station's addresses, which the interface itself must not have.
+    pub addresses: Vec<Cidr>,
+    /// Longest packet that is wanted. The interface's own limit holds if it is lower ([`Compiled::follow_mtu`]).
+    pub mtu: u16,
 }
 
 /// The tunnel of a network.
@@ -100,6 +117,15 @@ impl Compiled {
     /// The name of a port.
     pub fn port_name(&self, id: PortId) -> Option<&str> {
         self.port_names.get(id.index())?.as_deref()
+    }
+
+    /// Lets the plan obey the MTU that the interface of port `name` has at the moment, in octets. Does nothing unless the
+    /// port is a [`PortKind::Nic`].
+    pub fn follow_mtu(&mut self, name: &str, interface: u16) {
+        let Some(CompiledPort { id, kind: PortKind::Nic(nic), .. }) = self.ports.get(name) else { return };
+        if let Ok(at) = self.plan.switch.ports.binary_search_by_key(id, |plan| plan.id) {
+            self.plan.switch.ports[at].mtu = nic.mtu.min(interface);
+        }
     }
 
     /// The name of a network.
@@ -287,6 +313,7 @@ impl Compiler<'_> {
             mac: unicast(derive::port_mac(name, port)),
             mtu: derive::port_mtu(self.config, port),
             gateways: gateways.iter().copied().filter(reachable).collect(),
+            routes: Vec::new(),
             addresses,
         }
     }

@@ -38,7 +38,7 @@ use std::ops::{Deref, Range};
 use serde::Serialize;
 
 pub use address::Addresses;
-pub use compile::{Compiled, CompiledPort, Device, PortKind, Tunnel, compile};
+pub use compile::{Compiled, CompiledPort, Device, Nic, PortKind, Tunnel, compile};
 pub use diff::{Change, Changes, diff};
 pub use edit::{Edit, EditError};
 pub use explain::explain;

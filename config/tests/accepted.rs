@@ -18,7 +18,7 @@ fn compiled(text: &str) -> Compiled {
 fn device<'a>(compiled: &'a Compiled, port: &str) -> &'a config::Device {
     match &compiled.ports[port].kind {
         PortKind::Device(device) => device,
-        PortKind::Tunnel(tunnel) => panic!("{tunnel:?}"),
+        other @ (PortKind::Nic(_) | PortKind::Tunnel(_)) => panic!("{other:?}"),
     }
 }
 

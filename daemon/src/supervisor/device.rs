@@ -28,11 +28,11 @@ pub(super) struct Device {
     pub(super) failed: Option<String>,
 }
 
-/// What a port wants; `None` for a tunnel, which has no device.
+/// What a port wants; `None` for one that this version has no driver for.
 pub(super) fn blueprint_of(port: &CompiledPort) -> Option<&Blueprint> {
     match &port.kind {
         PortKind::Device(device) => Some(device),
-        PortKind::Tunnel(_) => None,
+        PortKind::Nic(_) | PortKind::Tunnel(_) => None,
     }
 }
 
