@@ -85,6 +85,15 @@ impl Counters {
         }
     }
 
+    /// Counts a frame that was dropped because its port has gone: no port that exists has seen it.
+    pub(crate) fn lost(&mut self, bytes: u64, reason: DropReason) {
+        self.received += 1;
+        self.dropped += 1;
+        self.gone.rx_frames += 1;
+        self.gone.rx_bytes += bytes;
+        self.gone.drops[reason.index()] += 1;
+    }
+
     /// Dropped frames by reason, over all ports that ever were.
     pub fn drops(&self) -> [u64; DropReason::COUNT] {
         let mut total = self.gone.drops;

@@ -151,6 +151,11 @@ impl Node {
         self.counters.port_mut(port).drops[reason.index()] += 1;
     }
 
+    /// The shell had a frame of `bytes` octets whose port went before the frame could enter.
+    pub fn lost(&mut self, bytes: u64, reason: DropReason) {
+        self.counters.lost(bytes, reason);
+    }
+
     fn configure(&mut self, now: Instant, plan: Arc<Plan>, out: &mut Outbox) {
         self.switch.configure(now, &plan.switch);
         let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };

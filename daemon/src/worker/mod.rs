@@ -15,7 +15,9 @@
 //! port is taken out, the [`Report`] says why, and the thread goes on. A panic elsewhere, in a change of the plan or a
 //! sweep, ends the process.
 
+mod orders;
 mod pass;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -59,7 +61,9 @@ pub enum Command {
     Stations(u64, usize, Sender<StationPage>),
     /// Spin at most this long from now on.
     Spin(Duration),
-    /// Handle what is waiting in the ports, then end.
+    /// Handle what is waiting in the ports, read no more, then answer.
+    Drain(Sender<()>),
+    /// Handle what peers have handed over, then end. Told only when no peer has anything more to hand over.
     Stop,
 }
 
@@ -107,9 +111,17 @@ pub enum Report {
 /// What one worker gives another.
 pub(crate) enum Handed {
     /// A frame of a flow that the receiver owns.
-    Frame(PortId, FrameBuf),
+    Frame(Entered),
     /// What the sender's replica has learned.
     Gossip(node::Gossip),
+}
+
+/// A frame, and the port that it came in by: which of those that ever had the id, because the frame may be on its way
+/// while the plan gives the id to another.
+pub(crate) struct Entered {
+    port: PortId,
+    serial: u32,
+    frame: FrameBuf,
 }
 
 /// How to reach a worker.
@@ -261,6 +273,16 @@ impl Workers {
 
     /// Lets the workers finish what is waiting in their ports, and ends them. The ports are closed on return.
     pub fn stop(&self) {
+        let draining: Vec<_> = (0..self.count())
+            .map(|index| {
+                let (done, answer) = bounded(1);
+                self.tell(index, Command::Drain(done));
+                answer
+            })
+            .collect();
+        for answer in draining {
+            let _ = answer.recv(); // An error: it has been stopped before.
+        }
         for index in 0..self.count() {
             self.tell(index, Command::Stop);
         }

@@ -1,20 +1,19 @@
-//! One worker: the loop, a port's burst, and what ends a port.
+//! One worker: the loop, a port's burst, and what ends a port. What it is told from outside is in `orders`.
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use node::{Event, Node, Outbox};
-use wire::segment::{self, Egress};
-use wire::{DropReason, FlowHash, FrameBuf, Instant, Offload, PortId};
+use wire::{DropReason, FlowHash, FrameBuf, Instant, PortId};
 
-use super::{Command, Handed, Options, Peer, Report, Tally, WORKERS_MAX};
-use crate::port::{Fault, PortIo};
+use super::orders::Phase;
+use super::slot::{Slot, Unsent};
+use super::{Command, Entered, Handed, Options, Peer, Report, Tally, WORKERS_MAX};
+use crate::port::Fault;
 use crate::sys::clock;
 
 /// The token of messages; ports have their id.
@@ -35,93 +34,36 @@ const EVENTS_MAX: usize = 256;
 const HANDED_BURST_MAX: usize = 64;
 /// A sleep shorter than this many spin windows says that spinning would have paid.
 const SHORT_SLEEP_SPINS: u32 = 4;
-/// How long a stopping worker goes on emptying its ports while new frames keep coming.
-const STOP_WITHIN: Duration = Duration::from_millis(200);
 
 pub(super) struct Worker {
     index: usize,
-    spin_max: Duration,
-    node: Node,
-    out: Outbox,
+    pub(super) spin_max: Duration,
+    pub(super) node: Node,
+    pub(super) out: Outbox,
     /// By [`PortId`].
-    ports: Vec<Option<Slot>>,
+    pub(super) ports: Vec<Option<Slot>>,
+    /// By [`PortId`]: which port has the id by the plan that holds.
+    pub(super) serials: Vec<Option<u32>>,
     /// Ports that may have frames, each once, in the order of their turns.
-    ready: VecDeque<PortId>,
+    pub(super) ready: VecDeque<PortId>,
     /// A frame for a peer whose channel was full. While it is here nothing is read.
-    stalled: Option<(usize, PortId, FrameBuf)>,
-    poll: Poll,
+    pub(super) stalled: Option<(usize, Entered)>,
+    pub(super) poll: Poll,
     events: Events,
-    commands: Receiver<Command>,
-    inbox: Receiver<Handed>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) inbox: Receiver<Handed>,
     /// Carries segments that are cut here.
     scratch: FrameBuf,
     peers: Vec<Peer>,
     reports: Sender<Report>,
     /// Port failures that did not fit the report channel.
     unreported: VecDeque<Report>,
-    tally: Tally,
+    pub(super) tally: Tally,
     /// The port being read, handled or written: whom a panic is blamed on.
     acting: PortId,
     /// Peers that have been given something since they were last woken, by index.
     to_wake: [bool; WORKERS_MAX],
-    /// Set by [`Command::Stop`]: when to end at the latest.
-    stop_at: Option<Instant>,
-}
-
-struct Slot {
-    id: PortId,
-    io: Box<dyn PortIo>,
-    is_ready: bool,
-    /// Its device is being removed. Reading may say "empty" for a while yet, and no further event would come.
-    is_going: bool,
-    /// Differs from that of every other device this port ever had.
-    generation: u64,
-    /// What the device has not refused yet. Once it refuses, frames are finished in software for good.
-    takes: Egress,
-}
-
-/// Why a frame was not sent.
-enum Unsent {
-    Io(std::io::Error),
-    /// The frame's offload metadata contradicts its headers.
-    Malformed(DropReason),
-}
-
-impl Slot {
-    /// Sends the frame, finishing in software what the device does not take.
-    fn send(&mut self, frame: &mut FrameBuf, scratch: &mut FrameBuf) -> Result<(), Unsent> {
-        let mut outcome = Ok(());
-        let io = &mut self.io;
-        segment::finish(frame, self.takes, scratch, |piece| {
-            if outcome.is_ok() {
-                outcome = io.send(piece);
-            }
-        })
-        .map_err(Unsent::Malformed)?;
-        outcome.map_err(Unsent::Io)
-    }
-
-    /// Tries a frame that the device refused again, finished in software. `true` beside the outcome if that shows that
-    /// the device refuses a kind of frame and not just this one: then it is never asked again. One odd checksum request
-    /// shows nothing: a station can make those.
-    fn retry(
-        &mut self,
-        unsent: Result<(), Unsent>,
-        frame: &mut FrameBuf,
-        scratch: &mut FrameBuf,
-    ) -> (Result<(), Unsent>, bool) {
-        let refused = matches!(&unsent, Err(Unsent::Io(error)) if Fault::of(error) == Fault::Refused);
-        if !refused || frame.offload == Offload::NONE || self.takes == Egress::NONE {
-            return (unsent, false);
-        }
-        let took_before = core::mem::replace(&mut self.takes, Egress::NONE);
-        let again = self.send(frame, scratch);
-        let learned = again.is_ok() && frame.offload.is_super_segment();
-        if !learned {
-            self.takes = took_before;
-        }
-        (again, learned)
-    }
+    pub(super) phase: Phase,
 }
 
 /// Whether a burst left frames behind.
@@ -161,7 +103,8 @@ impl Worker {
             tally: Tally::default(),
             acting: PortId(0),
             to_wake: [false; WORKERS_MAX],
-            stop_at: None,
+            phase: Phase::Running,
+            serials: Vec::new(),
         }
     }
 
@@ -173,7 +116,7 @@ impl Worker {
             let now = clock::now();
             self.obey(now);
             let worked = self.pass(now);
-            if self.stop_at.is_some_and(|at| !worked || now >= at) {
+            if self.progress(now, worked) {
                 return;
             }
             if worked {
@@ -229,8 +172,8 @@ impl Worker {
             self.contained(|worker| worker.take_handed(now));
             worked = true;
         }
-        if let Some((owner, port, frame)) = self.stalled.take() {
-            self.hand_over(owner, port, frame);
+        if let Some((owner, entered)) = self.stalled.take() {
+            self.hand_over(owner, entered);
             if self.stalled.is_some() {
                 // The owner is busy; it will get there, and it may need this core to do so.
                 std::thread::yield_now();
@@ -238,7 +181,7 @@ impl Worker {
             worked = true;
         }
         for _ in 0..self.ready.len() {
-            if self.stalled.is_some() {
+            if self.stalled.is_some() || !self.reads(now) {
                 break;
             }
             let Some(port) = self.ready.pop_front() else { break };
@@ -286,6 +229,7 @@ impl Worker {
         for _ in 0..BURST_FRAMES_MAX {
             self.acting = port;
             let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return Rest::Empty };
+            let serial = slot.serial;
             let mut frame = self.out.pool.take();
             if let Err(error) = slot.io.receive(&mut frame) {
                 self.out.pool.put(frame);
@@ -294,7 +238,7 @@ impl Worker {
             }
             octets += frame.len();
             unsent += frame.len();
-            self.frame(now, port, frame);
+            self.frame(now, port, serial, frame);
             if unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX {
                 self.drain();
                 unsent = 0;
@@ -312,24 +256,25 @@ impl Worker {
     }
 
     /// A frame from the device: ours to handle, or another worker's.
-    fn frame(&mut self, now: Instant, port: PortId, frame: FrameBuf) {
+    fn frame(&mut self, now: Instant, port: PortId, serial: u32, frame: FrameBuf) {
         if self.peers.len() > 1 {
             let owner = FlowHash::of(frame.bytes()).owner(self.peers.len());
             if owner != self.index {
                 self.tally.handed_over += 1;
-                self.hand_over(owner, port, frame);
+                self.hand_over(owner, Entered { port, serial, frame });
                 return;
             }
         }
         self.node.handle(now, Event::Frame { port, frame }, &mut self.out);
     }
 
-    fn hand_over(&mut self, owner: usize, port: PortId, frame: FrameBuf) {
-        match self.peers[owner].handed.try_send(Handed::Frame(port, frame)) {
+    fn hand_over(&mut self, owner: usize, entered: Entered) {
+        match self.peers[owner].handed.try_send(Handed::Frame(entered)) {
             Ok(()) => {}
-            Err(TrySendError::Full(Handed::Frame(port, frame))) => self.stalled = Some((owner, port, frame)),
-            // The owner has stopped, and so shall we.
-            Err(TrySendError::Full(Handed::Gossip(_)) | TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(Handed::Frame(entered))) => self.stalled = Some((owner, entered)),
+            // Nobody ends before all have drained, and then nothing is handed over. Should it happen, it counts.
+            Err(TrySendError::Disconnected(Handed::Frame(entered))) => self.lose(entered),
+            Err(TrySendError::Full(Handed::Gossip(_)) | TrySendError::Disconnected(Handed::Gossip(_))) => {}
         }
         self.to_wake[owner] = true;
     }
@@ -338,7 +283,11 @@ impl Worker {
         for _ in 0..HANDED_BURST_MAX {
             let Ok(handed) = self.inbox.try_recv() else { break };
             let event = match handed {
-                Handed::Frame(port, frame) => {
+                Handed::Frame(entered) if self.serial_of(entered.port) != Some(entered.serial) => {
+                    self.lose(entered);
+                    continue;
+                }
+                Handed::Frame(Entered { port, frame, .. }) => {
                     self.acting = port;
                     Event::Frame { port, frame }
                 }
@@ -352,8 +301,14 @@ impl Worker {
         self.drain();
     }
 
+    /// Counts a frame whose port went while it was on its way from worker to worker.
+    fn lose(&mut self, entered: Entered) {
+        self.node.lost(entered.frame.len() as u64, DropReason::NoPort);
+        self.out.pool.put(entered.frame);
+    }
+
     /// Sends what the node has put into the outbox, and passes on what it has noticed and learned.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let mut failed = Vec::new(); // Does not allocate unless a port fails.
         for at in 0..self.out.sends().len() {
             let send = self.out.sends()[at];
@@ -421,85 +376,6 @@ impl Worker {
                 self.unreported.push_front(report);
                 return;
             }
-        }
-    }
-
-    /// Does what the control plane has asked for.
-    fn obey(&mut self, now: Instant) {
-        while let Ok(command) = self.commands.try_recv() {
-            // Who asked may have gone: an answer that nobody waits for is no trouble.
-            match command {
-                Command::Handle(event, done) => {
-                    self.node.handle(now, event, &mut self.out);
-                    self.drain();
-                    let _ = done.send(());
-                }
-                Command::Attach(ports, generation, done) => {
-                    let add = |(port, io)| self.add(port, io, generation).err().map(|error| (port, error));
-                    let _ = done.send(ports.into_iter().filter_map(add).collect());
-                }
-                Command::Detach(port, done) => {
-                    self.remove(port);
-                    let _ = done.send(());
-                }
-                Command::Count(done) => {
-                    let _ = done.send(self.count());
-                }
-                Command::Stations(cursor, max, done) => {
-                    let _ = done.send(self.node.stations(now, cursor, max));
-                }
-                Command::Spin(spin) => self.spin_max = spin,
-                Command::Stop => self.stop(now),
-            }
-        }
-    }
-
-    fn add(&mut self, port: PortId, io: Box<dyn PortIo>, generation: u64) -> std::io::Result<()> {
-        assert!(port.index() < WAKE.0, "the plan limits ids");
-        self.poll.registry().register(
-            &mut SourceFd(&io.fd().as_raw_fd()),
-            Token(port.index()),
-            Interest::READABLE,
-        )?;
-        if port.index() >= self.ports.len() {
-            self.ports.resize_with(port.index() + 1, || None);
-        }
-        // Ready until proved empty: frames may have come before the descriptor was watched.
-        self.ports[port.index()] =
-            Some(Slot { id: port, io, is_ready: true, is_going: false, generation, takes: Egress::ALL });
-        self.ready.push_back(port);
-        Ok(())
-    }
-
-    /// Forgets a port and closes its descriptor. The generation of its device, if it had one.
-    fn remove(&mut self, port: PortId) -> Option<u64> {
-        let slot = self.ports.get_mut(port.index()).and_then(Option::take)?;
-        // Closing a descriptor takes it out of epoll too, so a refusal here changes nothing.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&slot.io.fd().as_raw_fd()));
-        self.ready.retain(|waiting| *waiting != port);
-        Some(slot.generation)
-    }
-
-    fn count(&self) -> Tally {
-        let plan = &self.node.plan().switch;
-        let stations_of_port =
-            plan.ports.iter().map(|port| (port.id, self.node.stations_of_port(port.id))).collect();
-        let stations_of_domain =
-            plan.domains.iter().map(|domain| (domain.id, self.node.stations_of_domain(domain.id))).collect();
-        Tally {
-            stations_of_port,
-            stations_of_domain,
-            counters: self.node.counters().clone(),
-            deadline: self.node.next_deadline().map(|(_, why)| why),
-            ..self.tally.clone()
-        }
-    }
-
-    fn stop(&mut self, now: Instant) {
-        self.stop_at = Some(now + STOP_WITHIN);
-        for slot in self.ports.iter_mut().flatten().filter(|slot| !slot.is_ready) {
-            slot.is_ready = true;
-            self.ready.push_back(slot.id);
         }
     }
 }

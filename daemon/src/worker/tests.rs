@@ -12,7 +12,7 @@ use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForwa
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
 use wire::{DomainId, DropReason, FlowHash, FrameBuf, Offload, PortId};
 
-use super::{Options, Report, Workers};
+use super::{Command, Options, Report, Workers};
 use crate::port::PortIo;
 
 /// Long enough for any machine; only a failing test waits for it.
@@ -353,4 +353,69 @@ fn stopping_handles_what_is_waiting() {
     bench.send(0, 0, &frame(2, 1, b"last"));
     bench.workers.stop();
     assert_eq!(bench.receive(1, 0), frame(2, 1, b"last"));
+}
+
+#[test]
+fn stopping_loses_no_frame_that_is_between_workers() {
+    for _ in 0..20 {
+        let (patient, sent) = crossbeam_channel::unbounded();
+        let bench = Bench::with_patient(2, 2, Some(&patient));
+        // As many as a socket holds.
+        for sequence in 0..10 {
+            bench.send(0, 0, &owned_frame(1, 2, sequence));
+        }
+        bench.workers.stop();
+        let expected: Vec<_> = (0..10).map(|sequence| owned_frame(1, 2, sequence)).collect();
+        assert_eq!(sent.try_iter().collect::<Vec<_>>(), expected);
+    }
+}
+
+/// The bench's plan once the first port's id has gone to another port.
+fn plan_with_a_successor(ports: u16) -> Arc<Plan> {
+    let mut plan = plan(ports);
+    plan.switch.ports[0].serial = 1;
+    Arc::new(plan)
+}
+
+#[test]
+fn a_frame_between_workers_does_not_enter_as_the_frame_of_its_ports_successor() {
+    const FRAMES: u32 = 300;
+    // Worker 1 waits for us with each frame.
+    let (patient, sent) = crossbeam_channel::bounded(0);
+    let bench = Bench::with_patient(2, 2, Some(&patient));
+    for sequence in 0..FRAMES {
+        bench.send(0, 0, &owned_frame(1, 2, sequence));
+    }
+    let plan = plan_with_a_successor(2);
+    let (done, configured) = crossbeam_channel::bounded(2);
+    for worker in [0, 1] {
+        bench.workers.tell(worker, Command::Handle(Event::Configure(Arc::clone(&plan)), done.clone()));
+    }
+    let (mut forwarded, mut waiting) = (0, 2);
+    while waiting > 0 {
+        crossbeam_channel::select! {
+            recv(sent) -> _ => forwarded += 1,
+            recv(configured) -> _ => waiting -= 1,
+            default(PATIENCE) => panic!("the workers obey"),
+        }
+    }
+    let counters = loop {
+        let tallies = bench.workers.tallies();
+        if tallies[1].counters.received == tallies[0].handed_over {
+            break tallies[1].counters.clone();
+        }
+    };
+    let lost = counters.gone.drops[DropReason::NoPort.index()];
+    assert!(lost > 0 && counters.received == forwarded + lost, "{forwarded} and {lost} of {FRAMES}");
+    assert_eq!(counters.ports[0].rx_frames, 0, "the successor has not said anything");
+    assert!(counters.balance());
+}
+
+#[test]
+fn a_plan_that_gives_a_ports_id_away_closes_its_device() {
+    let bench = Bench::new(2, 1);
+    let plan = plan_with_a_successor(2);
+    bench.workers.handle(|| Event::Configure(Arc::clone(&plan)));
+    assert!(bench.stations[0][0].send(b"anybody?").is_err(), "the near end is closed");
+    assert!(bench.stations[1][0].send(&[0; 60]).is_ok());
 }

@@ -1,0 +1,178 @@
+//! What a worker does because the control plane said so: changes of the plan and of its ports, questions, and its end.
+//!
+//! The end has two steps, because workers hand frames to each other. First each reads what is waiting in its ports, and
+//! then reads no more ([`Command::Drain`]); once all have, nothing more can be handed over. Then each handles what it
+//! has been handed and ends ([`Command::Stop`]). So no frame that was read is lost without a count.
+
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use node::Event;
+use wire::{Instant, PortId};
+
+use super::pass::{WAKE, Worker};
+use super::slot::Slot;
+use super::{Command, Tally};
+use crate::port::PortIo;
+
+/// How long a draining worker goes on emptying its ports while new frames keep coming. What has not been read by then
+/// stays in the device.
+const DRAIN_WITHIN: Duration = Duration::from_millis(200);
+
+/// How far a worker is from its end.
+pub(super) enum Phase {
+    /// It reads and writes.
+    Running,
+    /// It reads what is waiting, until this time at the latest, and then says so.
+    Draining(Instant, Sender<()>),
+    /// It reads no more. What peers hand over it still handles.
+    Drained,
+    /// It ends when it has handled that.
+    Ending,
+}
+
+impl Worker {
+    /// Does what the control plane has asked for.
+    pub(super) fn obey(&mut self, now: Instant) {
+        while let Ok(command) = self.commands.try_recv() {
+            // Who asked may have gone: an answer that nobody waits for is no trouble.
+            match command {
+                Command::Handle(event, done) => {
+                    self.handle(now, event);
+                    let _ = done.send(());
+                }
+                Command::Attach(ports, generation, done) => {
+                    let add = |(port, io)| self.add(port, io, generation).err().map(|error| (port, error));
+                    let _ = done.send(ports.into_iter().filter_map(add).collect());
+                }
+                Command::Detach(port, done) => {
+                    self.remove(port);
+                    let _ = done.send(());
+                }
+                Command::Count(done) => {
+                    let _ = done.send(self.count());
+                }
+                Command::Stations(cursor, max, done) => {
+                    let _ = done.send(self.node.stations(now, cursor, max));
+                }
+                Command::Spin(spin) => self.spin_max = spin,
+                Command::Drain(done) => self.start_draining(now, done),
+                Command::Stop => self.phase = Phase::Ending,
+            }
+        }
+    }
+
+    fn handle(&mut self, now: Instant, event: Event) {
+        let is_plan = matches!(event, Event::Configure(_));
+        self.node.handle(now, event, &mut self.out);
+        self.drain();
+        if is_plan {
+            self.drop_strangers();
+        }
+    }
+
+    /// Closes the devices of ports that the plan no longer has: their ids may be other ports' already.
+    fn drop_strangers(&mut self) {
+        let plan = std::sync::Arc::clone(self.node.plan());
+        self.serials.clear();
+        for port in &plan.switch.ports {
+            if port.id.index() >= self.serials.len() {
+                self.serials.resize(port.id.index() + 1, None);
+            }
+            self.serials[port.id.index()] = Some(port.serial);
+        }
+        let strangers: Vec<PortId> = self
+            .ports
+            .iter()
+            .flatten()
+            .filter(|slot| self.serial_of(slot.id) != Some(slot.serial))
+            .map(|slot| slot.id)
+            .collect();
+        for stranger in strangers {
+            self.remove(stranger);
+        }
+    }
+
+    /// Which of the ports that have had this id has it by the plan that holds; `None`: no port has.
+    pub(super) fn serial_of(&self, port: PortId) -> Option<u32> {
+        self.serials.get(port.index()).copied().flatten()
+    }
+
+    fn add(&mut self, port: PortId, io: Box<dyn PortIo>, generation: u64) -> std::io::Result<()> {
+        assert!(port.index() < WAKE.0, "the plan limits ids");
+        let Some(serial) = self.serial_of(port) else {
+            return Err(std::io::Error::other("the plan has no such port"));
+        };
+        self.poll.registry().register(
+            &mut SourceFd(&io.fd().as_raw_fd()),
+            Token(port.index()),
+            Interest::READABLE,
+        )?;
+        if port.index() >= self.ports.len() {
+            self.ports.resize_with(port.index() + 1, || None);
+        }
+        self.ports[port.index()] = Some(Slot::new(port, serial, io, generation));
+        self.ready.push_back(port);
+        Ok(())
+    }
+
+    /// Forgets a port and closes its descriptor. The generation of its device, if it had one.
+    pub(super) fn remove(&mut self, port: PortId) -> Option<u64> {
+        let slot = self.ports.get_mut(port.index()).and_then(Option::take)?;
+        // Closing a descriptor takes it out of epoll too, so a refusal here changes nothing.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&slot.io.fd().as_raw_fd()));
+        self.ready.retain(|waiting| *waiting != port);
+        Some(slot.generation)
+    }
+
+    pub(super) fn count(&self) -> Tally {
+        let plan = &self.node.plan().switch;
+        let stations_of_port =
+            plan.ports.iter().map(|port| (port.id, self.node.stations_of_port(port.id))).collect();
+        let stations_of_domain =
+            plan.domains.iter().map(|domain| (domain.id, self.node.stations_of_domain(domain.id))).collect();
+        Tally {
+            stations_of_port,
+            stations_of_domain,
+            counters: self.node.counters().clone(),
+            deadline: self.node.next_deadline().map(|(_, why)| why),
+            ..self.tally.clone()
+        }
+    }
+
+    fn start_draining(&mut self, now: Instant, done: Sender<()>) {
+        self.phase = Phase::Draining(now + DRAIN_WITHIN, done);
+        for slot in self.ports.iter_mut().flatten().filter(|slot| !slot.is_ready) {
+            slot.is_ready = true;
+            self.ready.push_back(slot.id);
+        }
+    }
+
+    /// Whether ports are read.
+    pub(super) fn reads(&self, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Running => true,
+            Phase::Draining(until, _) => now < *until,
+            Phase::Drained | Phase::Ending => false,
+        }
+    }
+
+    /// Goes on towards the end after a pass that did or did not find work. `true`: this is the end.
+    pub(super) fn progress(&mut self, now: Instant, worked: bool) -> bool {
+        match &self.phase {
+            Phase::Running | Phase::Drained => false,
+            Phase::Draining(until, done) => {
+                // A frame that a peer had no room for is still ours to hand over.
+                if self.stalled.is_none() && (!worked || now >= *until) {
+                    let _ = done.send(());
+                    self.phase = Phase::Drained;
+                }
+                false
+            }
+            Phase::Ending => self.inbox.is_empty(),
+        }
+    }
+}
