@@ -33,8 +33,10 @@ pub struct Changes {
     pub networks: BTreeMap<String, Change>,
     /// Whether the static stations have changed.
     pub stations: bool,
-    /// Whether the number of workers or their spinning has changed.
-    pub process: bool,
+    /// Whether the number of workers has changed: every device needs as many queues.
+    pub workers: bool,
+    /// Whether the workers' spinning has changed.
+    pub spin: bool,
 }
 
 impl Changes {
@@ -52,7 +54,8 @@ pub fn diff(old: &Compiled, new: &Compiled) -> Changes {
             (network_plan(old, *before) != network_plan(new, *after)).then_some(Change::Plan)
         }),
         stations: old.plan.switch.statics != new.plan.switch.statics,
-        process: (old.workers, old.spin) != (new.workers, new.spin),
+        workers: old.workers != new.workers,
+        spin: old.spin != new.spin,
     }
 }
 

@@ -218,9 +218,11 @@ fn stations_and_the_process_are_told_apart() {
     assert_eq!(changes, Changes { stations: true, ..Changes::default() });
     let mut ids = Ids::default();
     let before = compile(&start(), &mut ids);
-    let after =
-        compile(&Config::new(Document { workers: 2, ..Document::clone(&start()) }).unwrap(), &mut ids);
-    assert_eq!(diff(&before, &after), Changes { process: true, ..Changes::default() });
+    let mut after = |document| compile(&Config::new(document).unwrap(), &mut ids);
+    let more = after(Document { workers: 2, ..Document::clone(&start()) });
+    assert_eq!(diff(&before, &more), Changes { workers: true, ..Changes::default() });
+    let eager = after(Document { spin_us: 0, ..Document::clone(&start()) });
+    assert_eq!(diff(&before, &eager), Changes { spin: true, ..Changes::default() });
 }
 
 #[test]

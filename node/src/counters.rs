@@ -28,6 +28,18 @@ impl Default for PortCounters {
     }
 }
 
+impl PortCounters {
+    fn add(&mut self, other: &Self) {
+        self.rx_frames += other.rx_frames;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_frames += other.tx_frames;
+        self.tx_bytes += other.tx_bytes;
+        for (sum, count) in self.drops.iter_mut().zip(other.drops) {
+            *sum += count;
+        }
+    }
+}
+
 /// Counters of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -76,13 +88,46 @@ impl Counters {
     /// Starts `port` at zero, for another port that has been given the id. What it has seen stays in the totals.
     pub(crate) fn begin(&mut self, port: PortId) {
         let gone = core::mem::take(self.port_mut(port));
-        self.gone.rx_frames += gone.rx_frames;
-        self.gone.rx_bytes += gone.rx_bytes;
-        self.gone.tx_frames += gone.tx_frames;
-        self.gone.tx_bytes += gone.tx_bytes;
-        for (sum, count) in self.gone.drops.iter_mut().zip(gone.drops) {
-            *sum += count;
+        self.gone.add(&gone);
+    }
+
+    /// Adds what a replica that has ended had counted, under the same plan.
+    pub(crate) fn absorb(&mut self, ended: &Self) {
+        let Self {
+            ports,
+            gone,
+            received,
+            forwarded,
+            consumed,
+            dropped,
+            originated,
+            flood_copies,
+            stations_learned,
+            stations_moved,
+            stations_aged,
+            stations_refused_domain,
+            stations_refused_port,
+            notices_suppressed,
+        } = ended;
+        if self.ports.len() < ports.len() {
+            self.ports.resize_with(ports.len(), PortCounters::default);
         }
+        for (sum, port) in self.ports.iter_mut().zip(ports) {
+            sum.add(port);
+        }
+        self.gone.add(gone);
+        self.received += received;
+        self.forwarded += forwarded;
+        self.consumed += consumed;
+        self.dropped += dropped;
+        self.originated += originated;
+        self.flood_copies += flood_copies;
+        self.stations_learned += stations_learned;
+        self.stations_moved += stations_moved;
+        self.stations_aged += stations_aged;
+        self.stations_refused_domain += stations_refused_domain;
+        self.stations_refused_port += stations_refused_port;
+        self.notices_suppressed += notices_suppressed;
     }
 
     /// Counts a frame that was dropped because its port has gone: no port that exists has seen it.

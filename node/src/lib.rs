@@ -81,8 +81,18 @@ impl Node {
     /// The same node as one of several: it puts into the outbox what the others must know.
     #[must_use]
     pub fn with_replicas(mut self) -> Self {
-        self.has_replicas = true;
+        self.set_has_replicas(true);
         self
+    }
+
+    /// From now on the node is one of several, or the only one.
+    pub fn set_has_replicas(&mut self, has_replicas: bool) {
+        self.has_replicas = has_replicas;
+    }
+
+    /// Takes over what a replica has counted that has ended. It had the same plan.
+    pub fn absorb(&mut self, ended: &Counters) {
+        self.counters.absorb(ended);
     }
 
     /// Handles one event. What leaves is appended to `out`.

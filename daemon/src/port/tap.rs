@@ -69,6 +69,7 @@ pub struct Tap {
     capabilities: Capabilities,
     origin: Origin,
     steering: Steering,
+    is_multi_queue: bool,
 }
 
 impl Tap {
@@ -134,7 +135,7 @@ impl Tap {
         }
         let capabilities = offer_offloads(queues_open[0].fd()).map_err(failed())?;
         let steering = steering::attach(queues_open[0].fd(), queues);
-        Ok(Self { queues: queues_open, capabilities, origin, steering })
+        Ok(Self { queues: queues_open, capabilities, origin, steering, is_multi_queue: multi != 0 })
     }
 
     /// The name the device has at this moment.
@@ -163,6 +164,11 @@ impl Tap {
     /// How many queues there are; less than was asked for only if an adopted device has one.
     pub fn queue_count(&self) -> usize {
         self.queues.len()
+    }
+
+    /// Whether it was made with IFF_MULTI_QUEUE, so that it can have more queues than one.
+    pub fn is_multi_queue(&self) -> bool {
+        self.is_multi_queue
     }
 
     /// The queues, in the order that steering counts them. A created device lives as long as the last of them.

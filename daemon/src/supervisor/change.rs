@@ -46,12 +46,16 @@ impl Supervisor {
         let compiled = config::compile(&config, &mut ids);
         compiled.plan.check().expect("what the configuration's checks let pass, the plan's do");
 
+        let recruits = self.workers.recruit(compiled.workers).map_err(|error| refused("workers", &error))?;
         let steps = Steps::between(state, &compiled);
-        let made = self.make(state, &steps)?;
+        let made = self.make(state, &steps, compiled.workers)?;
 
         // From here on nothing can fail but single ports, which are marked and do not concern the change.
         let plan = Arc::new(compiled.plan.clone());
         self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
+        if compiled.workers != self.workers.count() {
+            self.workers.resize(compiled.workers, recruits, &plan);
+        }
         for (name, id) in &steps.gone {
             self.workers.detach(*id);
             state.devices.remove(name);
@@ -89,9 +93,15 @@ impl Supervisor {
         Ok(changes)
     }
 
-    /// Makes the devices that a change needs. Those that stand in another's place are made after it has gone.
-    fn make(&self, state: &mut State, steps: &Steps) -> Result<BTreeMap<String, Made>, ApiError> {
-        let queues = self.workers.count();
+    /// Makes the devices that a change needs, each with so many queues. Those that stand in another's place are made after
+    /// it has gone.
+    fn make(
+        &self,
+        state: &mut State,
+        steps: &Steps,
+        queues: usize,
+    ) -> Result<BTreeMap<String, Made>, ApiError> {
+        steps.check(state, queues)?; // Before anything is taken apart for it.
         let mut made = BTreeMap::new();
         let (in_place, beside): (Vec<_>, Vec<_>) = steps.wanted.iter().partition(|(_, blueprint)| {
             steps.leaving.iter().any(|old| device::clash(&old.blueprint, blueprint))
@@ -197,7 +207,12 @@ struct Leaving {
 }
 
 impl Steps {
+    /// A device has a queue for each worker, and most cannot get more or less of them: when the number of workers
+    /// changes, every device is made anew.
     fn between(state: &State, new: &Compiled) -> Self {
+        let stays = |device: &Device, wanted: &Blueprint| {
+            device.blueprint == *wanted && state.compiled.workers == new.workers
+        };
         let mut steps =
             Self { wanted: Vec::new(), retried: Vec::new(), leaving: Vec::new(), gone: Vec::new() };
         let blueprints: BTreeMap<&String, &Blueprint> =
@@ -205,7 +220,7 @@ impl Steps {
         for (name, device) in &state.devices {
             let id = state.compiled.ports[name].id;
             let wanted = blueprints.get(name);
-            if wanted != Some(&&device.blueprint) && device.failed.is_none() {
+            if !wanted.is_some_and(|wanted| stays(device, wanted)) && device.failed.is_none() {
                 let blueprint = device.blueprint.clone();
                 steps.leaving.push(Leaving { name: name.clone(), id, blueprint });
             }
@@ -216,13 +231,25 @@ impl Steps {
         for (name, blueprint) in blueprints {
             let step = (name.clone(), blueprint.clone());
             match state.devices.get(name) {
-                Some(old) if old.blueprint != *blueprint => steps.wanted.push(step),
-                Some(old) if old.failed.is_some() => steps.retried.push(step),
-                Some(_) => {}
-                None => steps.wanted.push(step),
+                Some(old) if old.failed.is_some() && old.blueprint == *blueprint => steps.retried.push(step),
+                Some(old) if stays(old, blueprint) => {}
+                Some(_) | None => steps.wanted.push(step),
             }
         }
         steps
+    }
+
+    /// Whether the devices can be made, as far as that can be told beforehand: their namespaces are there, and those that
+    /// would be adopted once more can have so many queues.
+    fn check(&self, state: &State, queues: usize) -> Result<(), ApiError> {
+        for (name, blueprint) in &self.wanted {
+            device::check(blueprint).map_err(|error| refused(&port_called(name), &error))?;
+            let Some(device) = state.devices.get(name).filter(|device| device.is_adopted) else { continue };
+            if queues > 1 && !device.is_multi_queue && device.blueprint.ifname == blueprint.ifname {
+                return Err(refused(&port_called(name), &device::too_few_queues(blueprint, queues)));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Device {
     pub(super) queues: usize,
     /// It was there before us and stays.
     pub(super) is_adopted: bool,
+    /// Whether it can have more queues than one.
+    pub(super) is_multi_queue: bool,
     /// Why the kernel chooses queues by its own hash, if it does.
     pub(super) steering_refused: Option<String>,
     /// Whether it refused offload metadata, so that frames are finished in software.
@@ -52,6 +54,21 @@ fn space_of(blueprint: &Blueprint) -> Option<&str> {
     Some(name.unwrap_or(spec))
 }
 
+/// Why an adopted device cannot serve so many workers.
+pub(super) fn too_few_queues(blueprint: &Blueprint, workers: usize) -> io::Error {
+    let why = format!("has one queue, and {workers} workers need one each");
+    let next = "create it with multi_queue, or choose workers = 1";
+    io::Error::new(io::ErrorKind::InvalidInput, format!("device {:?} {why}; {next}", blueprint.ifname))
+}
+
+/// Whether the place for a device is there: what can be known before another goes for it.
+///
+/// # Errors
+/// If its namespace cannot be opened.
+pub(super) fn check(blueprint: &Blueprint) -> io::Result<()> {
+    blueprint.netns.as_deref().map(Namespace::open).transpose().map(drop)
+}
+
 /// Makes a device, or adopts the one that stands in its place: its description and one queue for each worker.
 ///
 /// # Errors
@@ -62,12 +79,7 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<(Device,
     let exists = namespace.is_none() && link::find(&Namespace::current()?, &blueprint.ifname)?.is_some();
     let tap = if exists { Tap::adopt(&blueprint.ifname, queue_count)? } else { Tap::create(queue_count)? };
     if tap.queue_count() < queues {
-        let why = format!("has one queue, and the switch has {queues} workers, each of which needs its own");
-        let next = "create it with multi_queue, or run with workers = 1";
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("device {:?} {why}; {next}", blueprint.ifname),
-        ));
+        return Err(too_few_queues(blueprint, queues));
     }
     let interface = Interface {
         name: blueprint.ifname.clone(),
@@ -86,6 +98,7 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<(Device,
         offloads: offloads.into_iter().filter_map(|(name, has)| has.then_some(name)).collect(),
         queues: tap.queue_count(),
         is_adopted: tap.origin() == Origin::Adopted,
+        is_multi_queue: tap.is_multi_queue(),
         steering_refused: match tap.steering() {
             Steering::Refused(why) => Some(why.to_string()),
             Steering::Unneeded | Steering::Attached => None,

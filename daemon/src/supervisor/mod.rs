@@ -4,7 +4,8 @@
 //! whole (the new configuration is checked and compiled, new devices are made) before anything of it is in force; then
 //! every worker gets the new plan in one event, and devices are attached and detached. If preparing fails, what was
 //! prepared is undone and the old state holds. Ports that a change does not concern lose no frame: their devices and
-//! queues are not touched, and a new plan takes effect between two bursts.
+//! queues are not touched, and a new plan takes effect between two bursts. Another number of workers concerns them all:
+//! a device has one queue for each worker, so every device is made anew. What was learned and counted stays.
 //!
 //! Calls are ordered by one lock. Workers never wait for it: what they have to say comes by channel to [`watch`].
 
@@ -96,8 +97,9 @@ impl Supervisor {
     /// Lets the workers finish what is waiting and closes every device. Those that were made for the switch vanish.
     pub fn stop(&self) {
         self.events.publish(Event::new(EventKind::DaemonStopping, "the switch drains and ends"));
+        let mut state = self.state(); // A change that is being made is made to its end.
         self.workers.stop();
-        self.state().devices.clear();
+        state.devices.clear();
     }
 
     /// What happened, and what will.

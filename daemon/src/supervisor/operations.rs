@@ -101,15 +101,7 @@ impl Supervisor {
     /// # Errors
     /// The refusal, old or new.
     pub fn apply_checked(&self, checked: Result<Config, ApiError>) -> Result<Applied, ApiError> {
-        let changes = self.change(|before| {
-            let config = checked?;
-            if config.workers != before.workers {
-                let why = format!("`workers` is {}, and {} need a new start", before.workers, config.workers);
-                return Err(ApiError::new(ErrorKind::Conflict, "configuration", why)
-                    .next("restart the switch, or leave `workers` as it is"));
-            }
-            Ok(config)
-        })?;
+        let changes = self.change(|_| checked)?;
         Ok(Applied { changes: view::changes(&changes), warnings: view::warnings(&self.state()) })
     }
 

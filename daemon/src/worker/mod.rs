@@ -17,14 +17,14 @@
 
 mod orders;
 mod pass;
+mod resize;
 mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -35,7 +35,6 @@ use vswitch::Station;
 use wire::{DomainId, FrameBuf, PortId};
 
 use crate::port::PortIo;
-use pass::Worker;
 
 /// Workers of one process, and queues of one port. The configuration refuses more.
 pub const WORKERS_MAX: usize = 16;
@@ -47,7 +46,7 @@ const HANDED_MAX: usize = 1_024;
 const REPORTS_MAX: usize = 4_096;
 
 /// What the control plane tells a worker. Answers come over the sender inside.
-pub enum Command {
+enum Command {
     /// Handle this event, then answer.
     Handle(Event, Sender<()>),
     /// Read and write these ports from now on, then answer which could not be waited on. The node's plan already has
@@ -61,6 +60,12 @@ pub enum Command {
     Stations(u64, usize, Sender<StationPage>),
     /// Spin at most this long from now on.
     Spin(Duration),
+    /// From now on these are all workers, then answer.
+    Peers(Vec<Peer>, Sender<()>),
+    /// Know these stations too, then answer.
+    Learn(Vec<Station>, Sender<()>),
+    /// Count what a worker that has ended had counted as your own, then answer.
+    Absorb(Box<Tally>, Sender<()>),
     /// Handle what is waiting in the ports, read no more, then answer.
     Drain(Sender<()>),
     /// Handle what peers have handed over, then end. Told only when no peer has anything more to hand over.
@@ -94,6 +99,18 @@ pub struct Tally {
     pub stations_of_port: BTreeMap<PortId, u32>,
     /// Stations that the replica knows in each domain.
     pub stations_of_domain: BTreeMap<DomainId, u32>,
+}
+
+impl Tally {
+    /// Adds what a worker that has ended had counted, but for its node's counters.
+    fn absorb(&mut self, ended: &Self) {
+        self.bursts += ended.bursts;
+        self.sleeps += ended.sleeps;
+        self.spins_won += ended.spins_won;
+        self.handed_over += ended.handed_over;
+        self.gossip_lost += ended.gossip_lost;
+        self.notices_lost += ended.notices_lost;
+    }
 }
 
 /// What a worker tells the control plane unasked. With a port comes the generation of its device ([`Workers::attach`]):
@@ -133,15 +150,18 @@ pub(crate) struct Peer {
 
 /// All workers of one switch.
 pub struct Workers {
-    handles: Vec<Handle>,
+    handles: RwLock<Vec<Handle>>,
+    options: Options,
+    report: Sender<Report>,
     /// What they report.
     pub reports: Receiver<Report>,
 }
 
 struct Handle {
     commands: Sender<Command>,
-    waker: Arc<Waker>,
-    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    peer: Peer,
+    /// What it had counted comes out of it at its end.
+    thread: Mutex<Option<thread::JoinHandle<Tally>>>,
 }
 
 /// How to start workers.
@@ -161,53 +181,21 @@ impl Workers {
     /// # Errors
     /// If the operating system refuses threads or descriptors.
     pub fn start(options: Options) -> io::Result<Self> {
-        let count = options.workers.clamp(1, WORKERS_MAX);
         let (report, reports) = bounded(REPORTS_MAX);
-        let polls = (0..count).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
-        let mut peers = Vec::new();
-        let mut inboxes = Vec::new();
-        for poll in &polls {
-            let (handed, inbox) = bounded(HANDED_MAX);
-            peers.push(Peer { handed, waker: Arc::new(Waker::new(poll.registry(), pass::WAKE)?) });
-            inboxes.push(inbox);
-        }
-        let mut handles = Vec::new();
-        for (index, (poll, inbox)) in polls.into_iter().zip(inboxes).enumerate() {
-            let (commands, receiver) = bounded(COMMANDS_MAX);
-            let waker = Arc::clone(&peers[index].waker);
-            let mut worker =
-                Worker::new(index, options, poll, receiver, inbox, peers.clone(), report.clone());
-            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
-                    // A panic outside a port's turn. Half a switch that says it is ready is worse than none: the devices
-                    // go with the process, and whoever supervises it starts another.
-                    tracing::error!("worker {index} has panicked; the process ends");
-                    std::process::exit(1);
-                }
-            })?;
-            handles.push(Handle { commands, waker, thread: Mutex::new(Some(thread)) });
-        }
-        Ok(Self { handles, reports })
+        let workers = Self { handles: RwLock::default(), options, report, reports };
+        let recruits = workers.recruit(options.workers.clamp(1, WORKERS_MAX))?;
+        *workers.handles.write().unwrap_or_else(PoisonError::into_inner) = recruits.into_handles();
+        Ok(workers)
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.handles.len()
+        self.handles().len()
     }
 
     /// Gives every worker the event that `make` makes, and returns when all have handled it.
     pub fn handle(&self, make: impl Fn() -> Event) {
-        let answers: Vec<_> = (0..self.count())
-            .map(|index| {
-                let (done, answer) = bounded(1);
-                self.tell(index, Command::Handle(make(), done));
-                answer
-            })
-            .collect();
-        for answer in answers {
-            // An error: the workers have been stopped, and there is nothing left to handle it.
-            let _ = answer.recv();
-        }
+        ask(&self.handles(), |done| Command::Handle(make(), done));
     }
 
     /// Gives queue *i* of every port to worker *i*. A worker gets all ports at once, so that no frame of one meets
@@ -218,19 +206,21 @@ impl Workers {
         ports: Vec<(PortId, Vec<Box<dyn PortIo>>)>,
         generation: u64,
     ) -> Vec<(PortId, io::Error)> {
-        let mut shares: Vec<Vec<(PortId, Box<dyn PortIo>)>> = (0..self.count()).map(|_| Vec::new()).collect();
+        let handles = self.handles();
+        let mut shares: Vec<Vec<(PortId, Box<dyn PortIo>)>> = handles.iter().map(|_| Vec::new()).collect();
         for (port, queues) in ports {
-            assert_eq!(queues.len(), self.count(), "one queue a worker");
+            assert_eq!(queues.len(), handles.len(), "one queue a worker");
             for (share, queue) in shares.iter_mut().zip(queues) {
                 share.push((port, queue));
             }
         }
         let mut refused = Vec::new();
-        for (index, share) in shares.into_iter().enumerate() {
+        for (handle, share) in handles.iter().zip(shares) {
             let (done, answer) = bounded(1);
-            self.tell(index, Command::Attach(share, generation, done));
+            handle.tell(Command::Attach(share, generation, done));
             refused.extend(answer.recv().unwrap_or_default());
         }
+        drop(handles);
         for (port, _) in &refused {
             self.detach(*port);
         }
@@ -239,66 +229,74 @@ impl Workers {
 
     /// Takes a port from every worker; its descriptors are closed on return.
     pub fn detach(&self, port: PortId) {
-        for index in 0..self.count() {
-            let (done, answer) = bounded(1);
-            self.tell(index, Command::Detach(port, done));
-            let _ = answer.recv(); // An error: stopped, and every port is closed.
-        }
+        ask(&self.handles(), |done| Command::Detach(port, done));
     }
 
-    /// What each worker has counted.
+    /// What each worker has counted; zeros once stopped.
     pub fn tallies(&self) -> Vec<Tally> {
-        (0..self.count())
-            .map(|index| {
-                let (done, answer) = bounded(1);
-                self.tell(index, Command::Count(done));
-                answer.recv().unwrap_or_default() // Zeros once stopped.
-            })
-            .collect()
+        ask(&self.handles(), Command::Count)
     }
 
-    /// A page of the stations that worker `index` knows.
+    /// A page of the stations that worker `index` knows; an empty one if there is no such worker (any more).
     pub fn stations(&self, index: usize, cursor: u64, max: usize) -> StationPage {
-        let (done, answer) = bounded(1);
-        self.tell(index, Command::Stations(cursor, max, done));
-        answer.recv().unwrap_or_default()
+        self.handles().get(index).map(|handle| handle.stations(cursor, max)).unwrap_or_default()
     }
 
     /// From now on every worker spins at most this long.
     pub fn spin(&self, spin: Duration) {
-        for index in 0..self.count() {
-            self.tell(index, Command::Spin(spin));
+        for handle in self.handles().iter() {
+            handle.tell(Command::Spin(spin));
         }
     }
 
     /// Lets the workers finish what is waiting in their ports, and ends them. The ports are closed on return.
     pub fn stop(&self) {
-        let draining: Vec<_> = (0..self.count())
-            .map(|index| {
-                let (done, answer) = bounded(1);
-                self.tell(index, Command::Drain(done));
-                answer
-            })
-            .collect();
-        for answer in draining {
-            let _ = answer.recv(); // An error: it has been stopped before.
+        let handles = self.handles();
+        ask(&handles, Command::Drain);
+        for handle in handles.iter() {
+            handle.tell(Command::Stop);
         }
-        for index in 0..self.count() {
-            self.tell(index, Command::Stop);
-        }
-        for handle in &self.handles {
-            let thread = handle.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(thread) = thread {
-                let _ = thread.join(); // It does not panic: that would have ended the process.
-            }
+        for handle in handles.iter() {
+            handle.join();
         }
     }
 
-    fn tell(&self, index: usize, command: Command) {
-        let handle = &self.handles[index];
-        // A worker that is gone drops its receiver; the answer channel then says so in `wait`.
-        let _ = handle.commands.send(command);
-        let _ = handle.waker.wake();
+    fn handles(&self) -> RwLockReadGuard<'_, Vec<Handle>> {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks all of them at once and waits for the answers. A worker that has ended answers the default: it has nothing left
+/// to do, its ports are closed and its counters gone.
+fn ask<T: Default>(handles: &[Handle], question: impl Fn(Sender<T>) -> Command) -> Vec<T> {
+    let answers: Vec<Receiver<T>> = handles
+        .iter()
+        .map(|handle| {
+            let (done, answer) = bounded(1);
+            handle.tell(question(done));
+            answer
+        })
+        .collect();
+    answers.into_iter().map(|answer| answer.recv().unwrap_or_default()).collect()
+}
+
+impl Handle {
+    fn tell(&self, command: Command) {
+        // A worker that is gone drops its receiver; the answer channel then says so.
+        let _ = self.commands.send(command);
+        let _ = self.peer.waker.wake();
+    }
+
+    fn stations(&self, cursor: u64, max: usize) -> StationPage {
+        let (done, answer) = bounded(1);
+        self.tell(Command::Stations(cursor, max, done));
+        answer.recv().unwrap_or_default()
+    }
+
+    /// Waits for its end. What it had counted, unless it was waited for before.
+    fn join(&self) -> Option<Tally> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        thread.join().ok() // It does not panic: that would have ended the process.
     }
 }
 

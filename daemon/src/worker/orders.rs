@@ -10,12 +10,13 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use node::Event;
+use node::{Event, Gossip};
+use vswitch::Station;
 use wire::{Instant, PortId};
 
 use super::pass::{WAKE, Worker};
 use super::slot::Slot;
-use super::{Command, Tally};
+use super::{Command, Peer, Tally};
 use crate::port::PortIo;
 
 /// How long a draining worker goes on emptying its ports while new frames keep coming. What has not been read by then
@@ -59,6 +60,19 @@ impl Worker {
                     let _ = done.send(self.node.stations(now, cursor, max));
                 }
                 Command::Spin(spin) => self.spin_max = spin,
+                Command::Peers(peers, done) => {
+                    self.meet(now, peers);
+                    let _ = done.send(());
+                }
+                Command::Learn(stations, done) => {
+                    self.learn(now, &stations);
+                    let _ = done.send(());
+                }
+                Command::Absorb(ended, done) => {
+                    self.node.absorb(&ended.counters);
+                    self.tally.absorb(&ended);
+                    let _ = done.send(());
+                }
                 Command::Drain(done) => self.start_draining(now, done),
                 Command::Stop => self.phase = Phase::Ending,
             }
@@ -99,6 +113,28 @@ impl Worker {
     /// Which of the ports that have had this id has it by the plan that holds; `None`: no port has.
     pub(super) fn serial_of(&self, port: PortId) -> Option<u32> {
         self.serials.get(port.index()).copied().flatten()
+    }
+
+    /// From now on these are all workers, and own the flows between them.
+    fn meet(&mut self, now: Instant, peers: Vec<Peer>) {
+        self.peers = peers;
+        self.node.set_has_replicas(self.peers.len() > 1);
+        if let Some((_, entered)) = self.stalled.take() {
+            match self.owner_elsewhere(&entered.frame) {
+                Some(owner) => self.hand_over(owner, entered),
+                None => self.enter(now, entered),
+            }
+            self.drain();
+        }
+    }
+
+    /// Learns from another's table, as if the stations had been heard just now.
+    fn learn(&mut self, now: Instant, stations: &[Station]) {
+        for &Station { domain, mac, port, .. } in stations {
+            let gossip = Gossip::Station { domain, mac, port };
+            self.node.handle(now, Event::Gossip(gossip), &mut self.out);
+        }
+        self.drain();
     }
 
     fn add(&mut self, port: PortId, io: Box<dyn PortIo>, generation: u64) -> std::io::Result<()> {

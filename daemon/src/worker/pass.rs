@@ -54,7 +54,7 @@ pub(super) struct Worker {
     pub(super) inbox: Receiver<Handed>,
     /// Carries segments that are cut here.
     scratch: FrameBuf,
-    peers: Vec<Peer>,
+    pub(super) peers: Vec<Peer>,
     reports: Sender<Report>,
     /// Port failures that did not fit the report channel.
     unreported: VecDeque<Report>,
@@ -257,18 +257,24 @@ impl Worker {
 
     /// A frame from the device: ours to handle, or another worker's.
     fn frame(&mut self, now: Instant, port: PortId, serial: u32, frame: FrameBuf) {
-        if self.peers.len() > 1 {
-            let owner = FlowHash::of(frame.bytes()).owner(self.peers.len());
-            if owner != self.index {
-                self.tally.handed_over += 1;
-                self.hand_over(owner, Entered { port, serial, frame });
-                return;
-            }
+        if let Some(owner) = self.owner_elsewhere(&frame) {
+            self.tally.handed_over += 1;
+            self.hand_over(owner, Entered { port, serial, frame });
+        } else {
+            self.node.handle(now, Event::Frame { port, frame }, &mut self.out);
         }
-        self.node.handle(now, Event::Frame { port, frame }, &mut self.out);
     }
 
-    fn hand_over(&mut self, owner: usize, entered: Entered) {
+    /// The worker that owns the frame's flow, if it is not this one.
+    pub(super) fn owner_elsewhere(&self, frame: &FrameBuf) -> Option<usize> {
+        if self.peers.len() == 1 {
+            return None;
+        }
+        let owner = FlowHash::of(frame.bytes()).owner(self.peers.len());
+        (owner != self.index).then_some(owner)
+    }
+
+    pub(super) fn hand_over(&mut self, owner: usize, entered: Entered) {
         match self.peers[owner].handed.try_send(Handed::Frame(entered)) {
             Ok(()) => {}
             Err(TrySendError::Full(Handed::Frame(entered))) => self.stalled = Some((owner, entered)),
@@ -282,23 +288,26 @@ impl Worker {
     fn take_handed(&mut self, now: Instant) {
         for _ in 0..HANDED_BURST_MAX {
             let Ok(handed) = self.inbox.try_recv() else { break };
-            let event = match handed {
-                Handed::Frame(entered) if self.serial_of(entered.port) != Some(entered.serial) => {
-                    self.lose(entered);
-                    continue;
-                }
-                Handed::Frame(Entered { port, frame, .. }) => {
-                    self.acting = port;
-                    Event::Frame { port, frame }
-                }
-                Handed::Gossip(gossip) => Event::Gossip(gossip),
-            };
-            self.node.handle(now, event, &mut self.out);
+            match handed {
+                Handed::Frame(entered) => self.enter(now, entered),
+                Handed::Gossip(gossip) => self.node.handle(now, Event::Gossip(gossip), &mut self.out),
+            }
             if self.out.sends().len() >= SENDS_MAX {
                 self.drain();
             }
         }
         self.drain();
+    }
+
+    /// A frame that came in elsewhere, if its port is still there.
+    pub(super) fn enter(&mut self, now: Instant, entered: Entered) {
+        if self.serial_of(entered.port) == Some(entered.serial) {
+            let Entered { port, frame, .. } = entered;
+            self.acting = port;
+            self.node.handle(now, Event::Frame { port, frame }, &mut self.out);
+        } else {
+            self.lose(entered);
+        }
     }
 
     /// Counts a frame whose port went while it was on its way from worker to worker.

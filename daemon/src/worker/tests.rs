@@ -389,7 +389,8 @@ fn a_frame_between_workers_does_not_enter_as_the_frame_of_its_ports_successor() 
     let plan = plan_with_a_successor(2);
     let (done, configured) = crossbeam_channel::bounded(2);
     for worker in [0, 1] {
-        bench.workers.tell(worker, Command::Handle(Event::Configure(Arc::clone(&plan)), done.clone()));
+        bench.workers.handles()[worker]
+            .tell(Command::Handle(Event::Configure(Arc::clone(&plan)), done.clone()));
     }
     let (mut forwarded, mut waiting) = (0, 2);
     while waiting > 0 {
