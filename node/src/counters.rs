@@ -99,6 +99,7 @@ impl Counters {
             received,
             forwarded,
             consumed,
+            parked,
             dropped,
             originated,
             flood_copies,
@@ -119,6 +120,7 @@ impl Counters {
         self.received += received;
         self.forwarded += forwarded;
         self.consumed += consumed;
+        self.parked += parked;
         self.dropped += dropped;
         self.originated += originated;
         self.flood_copies += flood_copies;

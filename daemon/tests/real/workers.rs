@@ -116,7 +116,10 @@ fn workers_come_and_go_and_nothing_that_was_counted_or_learned_is_forgotten() {
     }
     let totals = &daemon.json(&["status"])["totals"];
     let count = |name: &str| totals[name].as_u64().unwrap();
-    assert_eq!(count("received"), count("forwarded") + count("consumed") + count("dropped"));
+    assert_eq!(
+        count("received"),
+        count("forwarded") + count("consumed") + count("parked") + count("dropped")
+    );
 }
 
 /// As `ip tuntap add tap7 mode tap [multi_queue]` does; the descriptor is a queue of it.
