@@ -16,6 +16,7 @@ extern crate std;
 
 mod arp;
 mod echo;
+pub mod fib;
 mod ip;
 mod nd;
 pub mod packet;
