@@ -44,7 +44,7 @@ use vrouter::{Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
 use wire::bucket::TokenBucket;
 use wire::ethernet::{EthernetHeader, Tci};
-use wire::{DomainId, DropReason, FrameBuf, Instant, PortId};
+use wire::{DomainId, DropReason, FlowHash, FrameBuf, Instant, Mac, PortId};
 
 /// Notices per second that a node makes; more are counted in [`Counters::notices_suppressed`].
 pub const NOTICES_PER_SECOND_MAX: u64 = 100;
@@ -61,6 +61,10 @@ pub struct Node {
     made: Made,
     notice_bucket: TokenBucket,
     has_replicas: bool,
+    /// Whether the router is this node's. Of replicas it is the first one's.
+    is_router: bool,
+    /// The router's MAC addresses, sorted, whichever replica routes.
+    router_macs: Vec<Mac>,
 }
 
 impl Node {
@@ -75,13 +79,18 @@ impl Node {
             made: Made::default(),
             notice_bucket: TokenBucket::new(NOTICES_PER_SECOND_MAX, NOTICES_PER_SECOND_MAX, Instant::ZERO),
             has_replicas: false,
+            is_router: true,
+            router_macs: Vec::new(),
         }
     }
 
-    /// The same node as one of several: it puts into the outbox what the others must know.
+    /// The same node as replica `index` of several: it puts into the outbox what the others must know. The router is
+    /// replica 0's: an inside address must be translated alike whoever it talks to (RFC 4787 REQ-1), and the flow hash
+    /// would give its flows to different replicas.
     #[must_use]
-    pub fn with_replicas(mut self) -> Self {
+    pub fn with_replicas(mut self, index: usize) -> Self {
         self.set_has_replicas(true);
+        self.is_router = index == 0;
         self
     }
 
@@ -93,6 +102,15 @@ impl Node {
     /// Takes over what a replica has counted that has ended. It had the same plan.
     pub fn absorb(&mut self, ended: &Counters) {
         self.counters.absorb(ended);
+    }
+
+    /// Which of `replicas` nodes a frame belongs to: the first if the router may have to hear it, else its flow's.
+    pub fn owner(&self, frame: &[u8], replicas: usize) -> usize {
+        let dst = frame.first_chunk().map_or(Mac::default(), |&octets| Mac(octets));
+        if dst.is_group() || self.router_macs.binary_search(&dst).is_ok() {
+            return 0;
+        }
+        FlowHash::of(frame).owner(replicas)
     }
 
     /// Handles one event. What leaves is appended to `out`.
@@ -168,8 +186,12 @@ impl Node {
 
     fn configure(&mut self, now: Instant, plan: Arc<Plan>, out: &mut Outbox) {
         self.switch.configure(now, &plan.switch);
-        let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
-        self.router.configure(&mut turn, &plan.router);
+        self.router_macs = plan.router.gateways.iter().map(|gateway| gateway.mac.mac()).collect();
+        self.router_macs.sort_unstable();
+        if self.is_router {
+            let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
+            self.router.configure(&mut turn, &plan.router);
+        }
         self.tunnels.configure(&plan.tunnels);
         let known: BTreeSet<_> = self.plan.switch.ports.iter().map(|port| (port.id, port.serial)).collect();
         for port in &plan.switch.ports {

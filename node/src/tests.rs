@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use encap::{TunnelPlan, Vni};
+use vrouter::Gateway;
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
-use wire::{DomainId, DropReason, FrameBuf, Instant, Offload, PortId, Vid};
+use wire::{DomainId, DropReason, FlowHash, FrameBuf, Instant, Mac, Offload, PortId, UnicastMac, Vid};
 
 use crate::{Event, Gossip, Node, Notice, Outbox, Plan, PlanError};
 
@@ -135,7 +136,7 @@ fn a_lone_node_does_not_gossip_and_a_replica_does() {
     arrives(&mut node, &mut out, 0, &frame(2, 1));
     assert!(out.gossip.is_empty());
 
-    let (mut replica, mut other) = (Node::new(1).with_replicas(), Node::new(1).with_replicas());
+    let (mut replica, mut other) = (Node::new(1).with_replicas(0), Node::new(1).with_replicas(1));
     let plan = Arc::new(plan());
     replica.handle(Instant::ZERO, Event::Configure(Arc::clone(&plan)), &mut out);
     other.handle(Instant::ZERO, Event::Configure(plan), &mut out);
@@ -147,6 +148,33 @@ fn a_lone_node_does_not_gossip_and_a_replica_does() {
     other.handle(Instant::ZERO, Event::Gossip(gossip[0]), &mut out);
     arrives(&mut other, &mut out, 1, &frame(1, 2));
     assert_eq!(sent(&mut out), [(0, frame(1, 2))], "the other replica knows where station 1 lives");
+}
+
+#[test]
+fn what_the_router_may_have_to_hear_belongs_to_the_first_replica() {
+    let gateway = Mac([2, 0, 0, 0, 0, 0xfe]);
+    let mut plan = plan();
+    let addresses = [[10, 0, 0, 254].into()].to_vec();
+    let mac = UnicastMac::new(gateway).unwrap();
+    plan.router.gateways = [Gateway::of_network(DomainId(0), mac, addresses, Vec::new())].to_vec();
+    let (mut node, mut out) = (Node::new(1).with_replicas(1), Outbox::default());
+    node.handle(Instant::ZERO, Event::Configure(Arc::new(plan)), &mut out);
+    // UDP from 10.0.0.1 to 10.0.0.2, whose flow is the second replica's.
+    let packet = |dst: Mac, l4_port: u16| {
+        let l3 = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        [&dst.0[..], &[2, 0, 0, 0, 0, 1, 8, 0], &l3, &l4_port.to_be_bytes(), &[0, 9, 0, 8, 0, 0]].concat()
+    };
+    let others = |l4_port: &u16| FlowHash::of(&packet(gateway, *l4_port)).owner(2) == 1;
+    let l4_port = (1..).find(others).unwrap();
+    assert_eq!(node.owner(&packet(Mac([2, 0, 0, 0, 0, 2]), l4_port), 2), 1);
+    assert_eq!(node.owner(&packet(gateway, l4_port), 2), 0);
+    assert_eq!(node.owner(&packet(Mac::BROADCAST, l4_port), 2), 0);
+    assert_eq!(node.owner(&[], 2), 0);
+    // So the second replica's router has nothing to say, even where it is asked.
+    let l2 = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
+    let question = [&l2[..], &[2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 254]].concat();
+    arrives(&mut node, &mut out, 0, &question);
+    assert_eq!((node.counters().consumed, node.counters().originated), (0, 0));
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //!   idle:  spin a little (adaptive) ─▶ wait in mio for frames, a message, or the node's named deadline
 //! ```
 //!
-//! With several workers a flow belongs to exactly one ([`wire::FlowHash::owner`]), and the kernel steers frames to the
+//! With several workers a flow belongs to exactly one ([`node::Node::owner`]: by its hash; what the router may have to
+//! hear belongs to the first), and the kernel steers frames to the
 //! owner's queue. A frame that lands elsewhere all the same goes to its owner by channel. The channel is bounded: when
 //! it is full its sender stops reading and keeps handling what it is handed itself, so nothing is lost and no two
 //! workers can wait for each other.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mio::{Events, Poll, Token};
 use node::{Event, Node, Outbox};
-use wire::{DropReason, FlowHash, FrameBuf, Instant, PortId};
+use wire::{DropReason, FrameBuf, Instant, PortId};
 
 use super::orders::Phase;
 use super::slot::{Slot, Unsent};
@@ -87,7 +87,7 @@ impl Worker {
         Self {
             index,
             spin_max: options.spin,
-            node: if peers.len() > 1 { node.with_replicas() } else { node },
+            node: if peers.len() > 1 { node.with_replicas(index) } else { node },
             out: Outbox::default(),
             ports: Vec::new(),
             ready: VecDeque::new(),
@@ -270,7 +270,7 @@ impl Worker {
         if self.peers.len() == 1 {
             return None;
         }
-        let owner = FlowHash::of(frame.bytes()).owner(self.peers.len());
+        let owner = self.node.owner(frame.bytes(), self.peers.len());
         (owner != self.index).then_some(owner)
     }
 
