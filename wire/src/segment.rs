@@ -23,7 +23,7 @@ use crate::drop::DropReason;
 use crate::field::{be16, octets, put16};
 use crate::frame::FrameBuf;
 use crate::headers::{Family, Fragment, Headers, IPV6_HEADER_LEN, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::offload::{Gso, NEEDS_CSUM, Offload};
+use crate::offload::{DATA_VALID, Gso, NEEDS_CSUM, Offload};
 use crate::{ipv4, tcp};
 
 /// Segments of one TCP super-segment; more are refused. 64 KiB in pieces of 48 octets, the least that Linux sends
@@ -101,6 +101,31 @@ pub fn finish_checksum(frame: &mut FrameBuf) -> Result<(), DropReason> {
     }
     frame.offload = Offload::NONE;
     Ok(())
+}
+
+/// Makes a super-segment with a finished checksum, for which its sender vouches ([`DATA_VALID`]), one like all others:
+/// its checksum is to be computed for each segment. Network cards that join segments themselves (LRO) make the former.
+/// Returns whether that was done; a frame of any other kind, or with a claim that its headers contradict, stays as it is.
+pub fn reopen(frame: &mut FrameBuf) -> bool {
+    let finished = frame.offload;
+    if !finished.is_super_segment() || finished.needs_checksum() || finished.flags & DATA_VALID == 0 {
+        return false;
+    }
+    let Ok(headers) = Headers::parse(frame.bytes()) else { return false };
+    let transport = if finished.gso == Gso::UdpL4 { Transport::Udp } else { Transport::Tcp };
+    frame.offload = Offload {
+        flags: NEEDS_CSUM,
+        csum_start: octets(headers.l4),
+        csum_offset: transport.checksum_offset(),
+        ..finished
+    };
+    let Ok(cut) = Cut::of(frame) else {
+        frame.offload = finished;
+        return false;
+    };
+    let pseudo = cut.pseudo + Sum::of_word(octets(headers.end - headers.l4));
+    put16(frame.bytes_mut(), headers.l4 + usize::from(transport.checksum_offset()), pseudo.folded());
+    true
 }
 
 fn segment(

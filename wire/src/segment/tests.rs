@@ -85,6 +85,40 @@ fn a_port_that_sums_gets_segments_with_partial_checksums() {
 }
 
 #[test]
+fn a_super_segment_that_a_card_has_joined_becomes_like_the_others() {
+    for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
+        let ours = Sample { v6, udp, gso_size: 30, ..Sample::default() }.frame();
+        let mut joined = FramePool::default().take();
+        joined.copy_from(&ours);
+        finish_checksum(&mut joined).unwrap();
+        joined.offload = Offload { flags: DATA_VALID, csum_start: 0, csum_offset: 0, ..ours.offload };
+        assert!(reopen(&mut joined));
+        assert_eq!((joined.bytes(), joined.offload), (ours.bytes(), ours.offload));
+        assert!(!reopen(&mut joined), "it is done");
+    }
+}
+
+#[test]
+fn what_nobody_vouches_for_stays_as_it_is() {
+    let ours = Sample { gso_size: 30, ..Sample::default() }.frame();
+    let vouched = Offload { flags: DATA_VALID, ..ours.offload };
+    let claims = [
+        Offload { flags: 0, ..vouched },
+        Offload { gso: Gso::None, ..vouched },
+        Offload { gso: Gso::UdpL4, ..vouched },
+        Offload { gso: Gso::TcpV6, ..vouched },
+        Offload { gso_size: 0, ..vouched },
+    ];
+    for claim in claims {
+        let mut frame = FramePool::default().take();
+        frame.copy_from(&ours);
+        frame.offload = claim;
+        assert!(!reopen(&mut frame));
+        assert_eq!((frame.bytes(), frame.offload), (ours.bytes(), claim));
+    }
+}
+
+#[test]
 fn an_ordinary_frame_gets_its_checksum() {
     for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut frame = Sample { v6, udp, ..Sample::default() }.frame();
