@@ -176,7 +176,12 @@ impl Node {
 
     /// The shell could not send a frame that the outbox had for `port`.
     pub fn not_delivered(&mut self, port: PortId, reason: DropReason) {
-        self.counters.port_mut(port).drops[reason.index()] += 1;
+        self.lost_outside(port, reason, 1);
+    }
+
+    /// Frames of `port` were lost outside: no walk, but a name and a counter.
+    pub fn lost_outside(&mut self, port: PortId, reason: DropReason, count: u64) {
+        self.counters.port_mut(port).drops[reason.index()] += count;
     }
 
     /// The shell had a frame of `bytes` octets whose port went before the frame could enter.

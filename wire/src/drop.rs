@@ -78,6 +78,14 @@ drop_reasons! {
         "The virtio header places the checksum past the end of the frame, or into its Ethernet header.",
         "A broken or hostile writer on the other side of the device.",
         "Look at the program that writes to this device.";
+    Unreadable => "admit.unreadable",
+        "The device could not hand the frame over: it is longer than 64 KiB, or a kind of super-segment without a name.",
+        "An uplink's interface with a `gro_max_size` above 65536, or one that joins the datagrams of a kernel tunnel.",
+        "Set `ip link set dev NAME gro_max_size 65536`, or `ethtool -K NAME rx-gro-list off rx-udp-gro-forwarding off`.";
+    Overrun => "admit.overrun",
+        "The frame found no room in the socket of an uplink, because the switch had not taken those before it.",
+        "More frames than one worker can handle, or a machine that is busy with something else.",
+        "See whether worker 0 has a core for itself.";
     GroupSource => "admit.group-source",
         "The source address is a group address, which no station may use (IEEE 802.3 §3.2.3).",
         "A hand-made or corrupted frame.",

@@ -16,10 +16,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use wire::FrameBuf;
 use wire::offload::VNET_HDR_LEN;
-use wire::{FrameBuf, Offload};
 
-use super::{PortIo, holder, steering};
+use super::{PortIo, exact_header_len, holder, steering};
 use crate::sys::tried;
 use crate::sys::tun;
 
@@ -221,10 +221,6 @@ impl Drop for TapQueue {
 
 const FLAGS: u16 = tun::IFF_TAP | tun::IFF_NO_PI | tun::IFF_VNET_HDR;
 
-/// TCP's and UDP's checksum fields, from the start of their headers; they tell which it is.
-const TCP_CHECKSUM_AT: u16 = 16;
-const UDP_HEADER_LEN: usize = 8;
-
 fn open() -> io::Result<OwnedFd> {
     tun::open().map_err(tried(
         "opening /dev/net/tun (modprobe tun makes it; a container needs --device /dev/net/tun)",
@@ -268,24 +264,6 @@ fn offer_offloads(file: BorrowedFd<'_>) -> io::Result<Capabilities> {
     Ok(Capabilities::default())
 }
 
-/// The octets of L2 to L4 headers of a frame that is to be finished; else 0.
-///
-/// The kernel puts this many octets into the linear part of a large frame, the rest into pages. What a reader gets is
-/// the sender's linear length, which is a hint that may hold payload (or 0); the exact value keeps payload in pages.
-fn exact_header_len(offload: Offload, frame: &[u8]) -> u16 {
-    if !offload.needs_checksum() {
-        return 0;
-    }
-    let l4 = usize::from(offload.csum_start);
-    let l4_len = if offload.csum_offset == TCP_CHECKSUM_AT {
-        frame.get(l4 + 12).map_or(0, |&data_offset| usize::from(data_offset >> 4) * 4)
-    } else {
-        UDP_HEADER_LEN
-    };
-    let len = (l4 + l4_len).min(frame.len());
-    u16::try_from(len).unwrap_or(offload.hdr_len)
-}
-
 /// Why a device could not be adopted, in words.
 fn adoption_refused(name: &str, refusal: io::Error) -> io::Error {
     match refusal.raw_os_error() {
@@ -307,30 +285,6 @@ fn busy(name: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::offload::{Gso, NEEDS_CSUM};
-
-    fn partial(csum_start: u16, csum_offset: u16) -> Offload {
-        Offload { flags: NEEDS_CSUM, csum_start, csum_offset, hdr_len: 1400, ..Offload::NONE }
-    }
-
-    #[test]
-    fn header_length_is_computed_not_believed() {
-        let mut frame = [0; 1500];
-        frame[34 + 12] = 0x80; // TCP header of 32 octets.
-        assert_eq!(exact_header_len(partial(34, 16), &frame), 66);
-        assert_eq!(exact_header_len(Offload { gso: Gso::TcpV4, ..partial(34, 16) }, &frame), 66);
-        assert_eq!(exact_header_len(partial(34, 6), &frame), 42, "UDP");
-        assert_eq!(exact_header_len(Offload::NONE, &frame), 0, "nothing to finish");
-    }
-
-    #[test]
-    fn header_length_never_passes_the_frames_end() {
-        let frame = [0xff; 60];
-        assert_eq!(exact_header_len(partial(34, 16), &frame), 60);
-        assert_eq!(exact_header_len(partial(59, 16), &frame), 59);
-        assert_eq!(exact_header_len(partial(65_535, 16), &frame), 60);
-    }
-
     #[test]
     fn queue_counts_have_bounds() {
         for count in [0, QUEUES_MAX + 1] {

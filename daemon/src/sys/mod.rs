@@ -15,6 +15,7 @@ pub mod burst;
 pub mod clock;
 pub mod namespace;
 pub mod packet;
+pub mod station;
 pub mod tun;
 
 /// Adds what was attempted to what the kernel said, keeping the kind: `open("x").map_err(tried("opening x"))`.

@@ -199,8 +199,8 @@ impl Workers {
         ask(&self.handles(), |done| Command::Handle(make(), done));
     }
 
-    /// Gives queue *i* of every port to worker *i*. A worker gets all ports at once, so that no frame of one meets
-    /// another that is not there yet. `generation` must not have been used before. Returns the ports that could not be
+    /// Gives queue *i* of every port to worker *i*; a port's only queue goes to worker 0. A worker gets all ports at once,
+    /// so that no frame of one meets another that is not there yet. `generation` must not have been used before. Returns the ports that could not be
     /// waited on; no worker has those.
     pub fn attach(
         &self,
@@ -210,7 +210,8 @@ impl Workers {
         let handles = self.handles();
         let mut shares: Vec<Vec<(PortId, Box<dyn PortIo>)>> = handles.iter().map(|_| Vec::new()).collect();
         for (port, queues) in ports {
-            assert_eq!(queues.len(), handles.len(), "one queue a worker");
+            let is_only = matches!(queues.as_slice(), [queue] if queue.is_only_queue());
+            assert!(is_only || queues.len() == handles.len(), "one queue a worker");
             for (share, queue) in shares.iter_mut().zip(queues) {
                 share.push((port, queue));
             }

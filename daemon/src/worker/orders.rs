@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use node::{Event, Gossip};
 use vswitch::Station;
-use wire::{Instant, PortId};
+use wire::{DropReason, Instant, PortId};
 
 use super::pass::{WAKE, Worker};
 use super::slot::Slot;
@@ -157,14 +157,20 @@ impl Worker {
 
     /// Forgets a port and closes its descriptor. The generation of its device, if it had one.
     pub(super) fn remove(&mut self, port: PortId) -> Option<u64> {
-        let slot = self.ports.get_mut(port.index()).and_then(Option::take)?;
+        let mut slot = self.ports.get_mut(port.index()).and_then(Option::take)?;
+        if self.serial_of(port) == Some(slot.serial) {
+            self.node.lost_outside(port, DropReason::Overrun, slot.io.take_overruns());
+        }
         // Closing a descriptor takes it out of epoll too, so a refusal here changes nothing.
         let _ = self.poll.registry().deregister(&mut SourceFd(&slot.io.fd().as_raw_fd()));
         self.ready.retain(|waiting| *waiting != port);
         Some(slot.generation)
     }
 
-    pub(super) fn count(&self) -> Tally {
+    pub(super) fn count(&mut self) -> Tally {
+        for slot in self.ports.iter_mut().flatten() {
+            self.node.lost_outside(slot.id, DropReason::Overrun, slot.io.take_overruns());
+        }
         let plan = &self.node.plan().switch;
         let stations_of_port =
             plan.ports.iter().map(|port| (port.id, self.node.stations_of_port(port.id))).collect();

@@ -150,9 +150,7 @@ impl Worker {
         for event in &self.events {
             let Token(index) = event.token();
             let Some(Some(slot)) = self.ports.get_mut(index) else { continue };
-            // TUN reports an error for a device that is being removed, and for nothing else (Linux drivers/net/tun.c,
-            // `tun_chr_poll`).
-            slot.is_going |= event.is_error();
+            slot.is_going |= event.is_error() && slot.io.error_is_the_end();
             if !slot.is_ready {
                 slot.is_ready = true;
                 self.ready.push_back(slot.id);
@@ -229,16 +227,19 @@ impl Worker {
         for _ in 0..BURST_FRAMES_MAX {
             self.acting = port;
             let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return Rest::Empty };
-            let serial = slot.serial;
+            let (serial, stays) = (slot.serial, slot.io.is_only_queue());
             let mut frame = self.out.pool.take();
             if let Err(error) = slot.io.receive(&mut frame) {
                 self.out.pool.put(frame);
+                if Fault::of(&error) == Fault::Refused {
+                    self.node.lost_outside(port, DropReason::Unreadable, 1);
+                }
                 (rest, failure) = after_reading_failed(error, slot.is_going);
                 break;
             }
             octets += frame.len();
             unsent += frame.len();
-            self.frame(now, port, serial, frame);
+            self.frame(now, Entered { port, serial, frame }, stays);
             if unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX {
                 self.drain();
                 unsent = 0;
@@ -255,12 +256,14 @@ impl Worker {
         rest
     }
 
-    /// A frame from the device: ours to handle, or another worker's.
-    fn frame(&mut self, now: Instant, port: PortId, serial: u32, frame: FrameBuf) {
-        if let Some(owner) = self.owner_elsewhere(&frame) {
+    /// A frame from the device: another worker's, unless it `stays` whosever flow it is, or ours to handle.
+    fn frame(&mut self, now: Instant, entered: Entered, stays: bool) {
+        let owner = if stays { None } else { self.owner_elsewhere(&entered.frame) };
+        if let Some(owner) = owner {
             self.tally.handed_over += 1;
-            self.hand_over(owner, Entered { port, serial, frame });
+            self.hand_over(owner, entered);
         } else {
+            let Entered { port, frame, .. } = entered;
             self.node.handle(now, Event::Frame { port, frame }, &mut self.out);
         }
     }

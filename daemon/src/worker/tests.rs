@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PANIC_PILL: &[u8] = b"panic";
 const VANISH_PILL: &[u8] = b"vanish";
 const REFUSE_PILL: &[u8] = b"refuse";
+const UNREADABLE_PILL: &[u8] = b"unreadable";
 
 /// A port whose device is one end of a socket pair. What it receives may make it panic or vanish; it may refuse
 /// to send.
@@ -30,6 +31,9 @@ struct Pipe {
     patient: Option<Sender<Vec<u8>>>,
     /// Whether it says EINVAL to frames with offload metadata, as some kernels did (tailscale issue 13041).
     refuses_offload: bool,
+    /// Frames that it says it had no room for.
+    overruns: u64,
+    is_only_queue: bool,
 }
 
 impl PortIo for Pipe {
@@ -41,6 +45,9 @@ impl PortIo for Pipe {
         }
         if frame.bytes().ends_with(VANISH_PILL) {
             return Err(io::Error::from_raw_os_error(libc::EBADFD));
+        }
+        if frame.bytes().ends_with(UNREADABLE_PILL) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         Ok(())
     }
@@ -60,6 +67,22 @@ impl PortIo for Pipe {
     fn fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
     }
+
+    fn is_only_queue(&self) -> bool {
+        self.is_only_queue
+    }
+
+    fn take_overruns(&mut self) -> u64 {
+        std::mem::take(&mut self.overruns)
+    }
+}
+
+/// A port's end of a socket pair, and the station's.
+fn pipe() -> (Pipe, UnixDatagram) {
+    let (device, far) = UnixDatagram::pair().unwrap();
+    device.set_nonblocking(true).unwrap();
+    far.set_read_timeout(Some(PATIENCE)).unwrap();
+    (Pipe { device, patient: None, refuses_offload: false, overruns: 0, is_only_queue: false }, far)
 }
 
 /// A switch with one domain, and the far ends of its ports' queues.
@@ -87,11 +110,9 @@ impl Bench {
             let mut far_ends = Vec::new();
             let mut queues: Vec<Box<dyn PortIo>> = Vec::new();
             for _ in 0..workers.count() {
-                let (near, far) = UnixDatagram::pair().unwrap();
-                near.set_nonblocking(true).unwrap();
-                far.set_read_timeout(Some(PATIENCE)).unwrap();
+                let (near, far) = pipe();
                 let patient = patient.filter(|_| port + 1 == ports).cloned();
-                queues.push(Box::new(Pipe { device: near, patient, refuses_offload: false }));
+                queues.push(Box::new(Pipe { patient, ..near }));
                 far_ends.push(far);
             }
             devices.push((PortId(port), queues));
@@ -234,6 +255,45 @@ fn a_frame_that_the_device_refuses_costs_a_counted_drop_and_no_port() {
 }
 
 #[test]
+fn frames_that_the_device_loses_are_counted() {
+    let bench = Bench::new(1, 1);
+    let plan = Arc::new(plan(2));
+    bench.workers.handle(|| Event::Configure(Arc::clone(&plan)));
+    let (near, far) = pipe();
+    let lossy: Box<dyn PortIo> = Box::new(Pipe { overruns: 7, ..near });
+    assert!(bench.workers.attach(vec![(PortId(1), vec![lossy])], 2).is_empty());
+    for payload in [UNREADABLE_PILL, b"still here"] {
+        let mut bytes = vec![0; VNET_HDR_LEN];
+        bytes.extend(frame(2, 1, payload));
+        far.send(&bytes).unwrap();
+    }
+    assert_eq!(bench.receive(0, 0), frame(2, 1, b"still here"));
+    for _ in 0..2 {
+        let tally = &bench.workers.tallies()[0];
+        let lost = |reason: DropReason| tally.counters.ports[1].drops[reason.index()];
+        assert_eq!((lost(DropReason::Unreadable), lost(DropReason::Overrun)), (1, 7), "each once");
+        assert!(tally.counters.balance());
+    }
+}
+
+#[test]
+fn the_frames_of_an_only_queue_stay_with_their_worker() {
+    let bench = Bench::new(1, 2);
+    let plan = Arc::new(plan(2));
+    bench.workers.handle(|| Event::Configure(Arc::clone(&plan)));
+    let (near, far) = pipe();
+    let only: Box<dyn PortIo> = Box::new(Pipe { is_only_queue: true, ..near });
+    assert!(bench.workers.attach(vec![(PortId(1), vec![only])], 2).is_empty());
+    for owner in 0..2 {
+        let mut bytes = vec![0; VNET_HDR_LEN];
+        bytes.extend(owned_frame(owner, 2, 0));
+        far.send(&bytes).unwrap();
+        assert_eq!(bench.receive(0, 0), owned_frame(owner, 2, 0), "it leaves by worker 0's queue");
+    }
+    assert_eq!(bench.workers.tallies()[0].handed_over, 0);
+}
+
+#[test]
 fn a_station_that_does_not_read_costs_counted_drops() {
     let bench = Bench::new(2, 1);
     // The pair's buffer holds far fewer frames than this.
@@ -298,12 +358,10 @@ fn a_detached_port_is_closed_and_the_rest_goes_on() {
 #[test]
 fn a_device_that_refuses_offload_gets_finished_frames() {
     let bench = Bench::new(1, 1);
-    let (near, far) = UnixDatagram::pair().unwrap();
-    near.set_nonblocking(true).unwrap();
-    far.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (near, far) = pipe();
     let plan = Arc::new(plan(2));
     bench.workers.handle(|| Event::Configure(Arc::clone(&plan)));
-    let picky = Pipe { device: near, patient: None, refuses_offload: true };
+    let picky = Pipe { refuses_offload: true, ..near };
     assert!(bench.workers.attach(vec![(PortId(1), vec![Box::new(picky)])], 2).is_empty());
 
     let receive = || {
