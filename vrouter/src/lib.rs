@@ -17,11 +17,15 @@ extern crate std;
 mod arp;
 mod echo;
 pub mod fib;
+mod hash;
+pub mod icmp;
 mod ip;
 mod nd;
 pub mod packet;
 pub mod plan;
 pub mod router;
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod tests;
 pub mod turn;

@@ -1,3 +1,5 @@
+//! Plans that are refused, each for its reason.
+
 use super::*;
 use std::vec;
 use wire::Mac;
