@@ -20,6 +20,7 @@ pub mod fib;
 mod hash;
 pub mod icmp;
 mod ip;
+pub mod mtu;
 mod nd;
 pub mod packet;
 pub mod plan;
