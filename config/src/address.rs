@@ -1,14 +1,9 @@
 //! A port's addresses: given in the configuration, or "auto", the next free ones of its network.
 //!
-//! "auto" is settled once, when a configuration is read or a port added: from then on the address stands in the
-//! [`crate::Config`] like a given one, so that later changes move nobody. Ports are served in the order in which the
-//! file has them, each with the lowest host address of each subnet of its network that is neither a gateway's nor
-//! another port's. Nothing is kept across runs beyond the file: who needs an address to last writes it down, or
-//! keeps what `to_toml` wrote.
+//! "auto" is settled once, when a configuration is read or a port added ([`crate::leases`]): from then on the address
+//! stands in the [`crate::Config`] like a given one, so that later changes move nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::de::{
     Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer,
@@ -16,7 +11,6 @@ use serde::de::{
 use serde::ser::{Serialize, Serializer};
 use wire::Cidr;
 
-use crate::spec::Document;
 use crate::text;
 
 /// The addresses of the station behind a port.
@@ -83,53 +77,5 @@ impl<'de> Deserialize<'de> for Addresses {
             }
         }
         deserializer.deserialize_any(AddressesVisitor)
-    }
-}
-
-/// Gives every port with "auto" its addresses, in the order of `ports`. Where there are none to give (no network, no
-/// subnet, all taken), "auto" stays, and the check says so.
-pub(crate) fn settle(document: &mut Document, ports: &[String]) {
-    let mut taken = taken(document);
-    let mut reached = BTreeMap::new();
-    for name in ports {
-        let Some(port) = document.port.get_mut(name).filter(|port| port.address == Addresses::Auto) else {
-            continue;
-        };
-        let Some(name) = &port.network else { continue };
-        let Some(network) = document.network.get(name) else { continue };
-        let taken = taken.entry(name.clone()).or_default();
-        let mut choose =
-            |subnet: &Cidr| free(*subnet, taken, reached.entry((name.clone(), *subnet)).or_default());
-        let chosen: Option<Vec<Cidr>> = network.subnet.iter().map(&mut choose).collect();
-        if let Some(chosen) = chosen.filter(|chosen| !chosen.is_empty()) {
-            taken.extend(chosen.iter().map(|cidr| cidr.address()));
-            port.address = Addresses::Given(chosen);
-        }
-    }
-}
-
-/// By network, the addresses that are not free.
-fn taken(document: &Document) -> BTreeMap<String, BTreeSet<IpAddr>> {
-    let mut taken: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
-    for (name, network) in &document.network {
-        taken.entry(name.clone()).or_default().extend(&network.gateway);
-    }
-    for port in document.port.values() {
-        if let Some(name) = &port.network {
-            let given = port.address.given().iter().map(|cidr| cidr.address());
-            taken.entry(name.clone()).or_default().extend(given);
-        }
-    }
-    taken
-}
-
-/// The lowest free host address of `subnet`. Below the address number `reached` all are taken, as was found before.
-fn free(subnet: Cidr, taken: &BTreeSet<IpAddr>, reached: &mut u128) -> Option<Cidr> {
-    loop {
-        let address = subnet.nth(*reached)?;
-        if subnet.contains_host(address) && !taken.contains(&address) {
-            return Cidr::new(address, subnet.prefix_len());
-        }
-        *reached += 1;
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use encap::{TunnelPlan, Vni};
 use node::Plan;
-use vrouter::{Gateway, NetworkPolicy, RouterPlan, Side};
+use vrouter::Publish;
 use vswitch::{
     DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan,
     plan,
@@ -22,14 +22,17 @@ use crate::force;
 use crate::ids::Ids;
 use crate::spec::{Guard, NetworkSpec, PortSpec, StormSpec, VxlanSpec};
 
+mod router;
+mod uplink;
+
 /// A configuration in the terms of node and shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     /// What the node obeys.
     pub plan: Plan,
-    /// Every port by name, tunnels among them.
+    /// Every port by name, tunnels and the uplink among them.
     pub ports: BTreeMap<String, CompiledPort>,
-    /// Every network by name.
+    /// Every network by name, and the uplink.
     pub networks: BTreeMap<String, DomainId>,
     /// Worker threads, at least one.
     pub workers: usize,
@@ -137,12 +140,20 @@ impl Compiled {
 /// Compiles `config`. `ids` remembers which id each name has, for the next time.
 pub fn compile(config: &Config, ids: &mut Ids) -> Compiled {
     assign_ids(config, ids);
+    let mut publishes = router::publishes(config);
+    ids.publishes.assign(&mut publishes);
     let compiler = Compiler { config, ids };
     let ports = compiler.ports();
-    let networks: BTreeMap<String, DomainId> =
-        config.network.keys().map(|name| (name.clone(), compiler.domain(name))).collect();
+    let uplink = config.uplink.iter().map(|_| derive::UPLINK);
+    let networks: BTreeMap<String, DomainId> = config
+        .network
+        .keys()
+        .map(String::as_str)
+        .chain(uplink)
+        .map(|name| (name.to_owned(), compiler.domain(name)))
+        .collect();
     Compiled {
-        plan: compiler.plan(),
+        plan: compiler.plan(publishes),
         port_names: names_by_id(ports.iter().map(|(name, port)| (port.id.index(), name))),
         network_names: names_by_id(networks.iter().map(|(name, id)| (id.index(), name))),
         ports,
@@ -165,16 +176,21 @@ fn names_by_id<'a>(names: impl Iterator<Item = (usize, &'a String)>) -> Vec<Opti
 }
 
 fn assign_ids(config: &Config, ids: &mut Ids) {
-    let passed_on =
-        ids.domains.assign(&config.network.keys().map(String::as_str).collect(), plan::DOMAINS_MAX);
+    let uplink = || config.uplink.iter().map(|_| derive::UPLINK);
+    let domains = config.network.keys().map(String::as_str).chain(uplink()).collect();
+    let passed_on = ids.domains.assign(&domains, plan::DOMAINS_MAX);
     let tunnels: Vec<String> = derive::tunnels(config).map(|(_, port, _)| port).collect();
-    let ports: BTreeSet<&str> = config.port.keys().chain(&tunnels).map(String::as_str).collect();
+    let ports: BTreeSet<&str> =
+        config.port.keys().chain(&tunnels).map(String::as_str).chain(uplink()).collect();
     ids.ports.assign(&ports, plan::PORTS_MAX);
     // The switch keeps the stations of a domain whose id stays, so their ports must look like others.
     for (name, port) in config.port.iter().filter(|_| !passed_on.is_empty()) {
         if derive::memberships(port).any(|(_, network)| passed_on.contains(&ids.domains.id(network))) {
             ids.ports.give_out(ids.ports.id(name));
         }
+    }
+    for name in uplink().filter(|name| passed_on.contains(&ids.domains.id(name))) {
+        ids.ports.give_out(ids.ports.id(name));
     }
 }
 
@@ -184,14 +200,14 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn plan(&self) -> Plan {
+    fn plan(&self, publishes: Vec<Publish>) -> Plan {
         let devices = self.config.port.iter().map(|(name, port)| self.port_plan(name, port));
         let tunnels =
             derive::tunnels(self.config).map(|(network, port, _)| self.tunnel_port_plan(network, &port));
-        let mut ports: Vec<PortPlan> = devices.chain(tunnels).collect();
+        let mut ports: Vec<PortPlan> = devices.chain(tunnels).chain(self.uplink_port_plan()).collect();
         ports.sort_by_key(|port| port.id);
-        let mut domains: Vec<DomainPlan> =
-            self.config.network.iter().map(|(name, network)| self.domain_plan(name, network)).collect();
+        let networks = self.config.network.iter().map(|(name, network)| self.domain_plan(name, network));
+        let mut domains: Vec<DomainPlan> = networks.chain(self.uplink_domain_plan()).collect();
         domains.sort_by_key(|domain| domain.id);
         let mut statics: Vec<StaticStation> = self
             .config
@@ -206,7 +222,7 @@ impl Compiler<'_> {
         statics.sort_by_key(|station| (station.domain, station.mac));
         Plan {
             switch: SwitchPlan { domains, ports, statics },
-            router: RouterPlan { gateways: self.gateways(), ..RouterPlan::default() },
+            router: self.router_plan(publishes),
             tunnels: self.tunnel_plans(),
         }
     }
@@ -219,12 +235,13 @@ impl Compiler<'_> {
             .map(|(name, port)| (name.clone(), PortKind::Device(self.device(name, port))));
         let tunnels = derive::tunnels(self.config)
             .map(|(network, name, vxlan)| (name, PortKind::Tunnel(tunnel(network, vxlan))));
+        let uplink = self.uplink_kind().map(|kind| (derive::UPLINK.to_owned(), kind));
         let with_id = |(name, kind): (String, PortKind)| {
             let id = self.port(&name);
             let serial = self.ids.ports.serial(id.0);
             (name, CompiledPort { id, serial, kind })
         };
-        devices.chain(tunnels).map(with_id).collect()
+        devices.chain(tunnels).chain(uplink).map(with_id).collect()
     }
 
     fn domain_plan(&self, name: &str, network: &NetworkSpec) -> DomainPlan {
@@ -274,22 +291,6 @@ impl Compiler<'_> {
             guards: Guards::default(),
             storm: Storm::default(),
         }
-    }
-
-    fn gateways(&self) -> Vec<Gateway> {
-        let networks = self.config.network.iter().filter(|(_, network)| !network.gateway.is_empty());
-        let mut gateways: Vec<Gateway> = networks
-            .map(|(name, network)| Gateway {
-                domain: self.domain(name),
-                mac: unicast(derive::gateway_mac(name, network)),
-                addresses: network.gateway.clone(),
-                subnets: network.subnet.clone(),
-                mtu: network.mtu,
-                side: Side::Network(NetworkPolicy::default()),
-            })
-            .collect();
-        gateways.sort_by_key(|gateway| gateway.domain);
-        gateways
     }
 
     fn tunnel_plans(&self) -> Vec<(PortId, TunnelPlan)> {

@@ -2,14 +2,17 @@
 //!
 //! The checks and the compiler ask the same functions, so that what was checked is what is compiled.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use wire::{Mac, Vid};
+use wire::{Cidr, Mac, Vid};
 
-use crate::spec::{Document, NetworkSpec, PortSpec, VxlanSpec};
+use crate::spec::{Document, NetworkSpec, PortSpec, UplinkKind, UplinkSpec, VxlanSpec};
 
 /// Longest interface name in octets (Linux' IFNAMSIZ without its final zero).
 pub(crate) const IFNAME_LEN_MAX: usize = 15;
+
+/// What the uplink's domain and port are called. No network and no port of the user's may have the name.
+pub(crate) const UPLINK: &str = "uplink";
 
 /// The port's MAC address: as given, or 02:42 and its first IPv4 address (as Docker does), or derived from its name.
 /// The last is the same on every host, so ports of one stretched network need different names or given addresses.
@@ -23,6 +26,80 @@ pub(crate) fn port_mac(name: &str, port: &PortSpec) -> Mac {
 /// The MAC address the router answers with in a network: 02:42 and its IPv4 address there, or derived from the name.
 pub(crate) fn gateway_mac(name: &str, network: &NetworkSpec) -> Mac {
     first_v4(network.gateway.iter().copied()).map_or_else(|| mac_of_name(name, "gateway"), mac_of_v4)
+}
+
+/// The MAC address the router answers with at its uplink: as given, or 02:42 and its IPv4 address there, or 06 and octets
+/// that are the same for every uplink without one.
+pub(crate) fn uplink_mac(uplink: &UplinkSpec) -> Mac {
+    uplink.mac.unwrap_or_else(|| {
+        first_v4(uplink.address.iter().map(|cidr| cidr.address()))
+            .map_or_else(|| mac_of_name(UPLINK, "gateway"), mac_of_v4)
+    })
+}
+
+/// The MAC address of the host's end of an uplink to the host.
+pub(crate) fn uplink_host_mac(uplink: &UplinkSpec) -> Mac {
+    first_v4(uplink.host_address.iter().map(|cidr| cidr.address()))
+        .map_or_else(|| mac_of_name(UPLINK, "host"), mac_of_v4)
+}
+
+/// The next routers of the default routes, at most one of each family: the given ones, or the host.
+pub(crate) fn uplink_gateways(uplink: &UplinkSpec) -> Vec<IpAddr> {
+    let hosts: Vec<IpAddr> = uplink.host_address.iter().map(|cidr| cidr.address()).collect();
+    let candidates = match uplink.kind {
+        UplinkKind::Nic => &uplink.gateway,
+        UplinkKind::Host => &hosts,
+    };
+    [true, false]
+        .into_iter()
+        .filter_map(|v4| candidates.iter().copied().find(|address| address.is_ipv4() == v4))
+        .collect()
+}
+
+/// The prefixes that the router routes for the network: those of each family in which it has an address there.
+pub(crate) fn routed_subnets(network: &NetworkSpec) -> impl Iterator<Item = Cidr> {
+    let has_gateway =
+        |subnet: &Cidr| network.gateway.iter().any(|gateway| gateway.is_ipv4() == subnet.address().is_ipv4());
+    network.subnet.iter().copied().filter(has_gateway)
+}
+
+/// The prefix of the default route.
+pub(crate) fn default_prefix(v4: bool) -> Cidr {
+    let any = if v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    Cidr::new(any, 0).expect("every address has as many bits")
+}
+
+/// Where a neighbour of the router's has this address: a network or the uplink.
+pub(crate) fn domain_of(document: &Document, address: IpAddr) -> Option<&str> {
+    let mut networks = document.network.iter();
+    let network =
+        networks.find(|(_, network)| routed_subnets(network).any(|subnet| subnet.contains(address)));
+    let uplink = document.uplink.iter().flat_map(|uplink| &uplink.address);
+    network
+        .map(|(name, _)| name.as_str())
+        .or_else(|| uplink.into_iter().any(|cidr| cidr.contains(address)).then_some(UPLINK))
+}
+
+/// Whether the address is the router's own.
+pub(crate) fn is_own(document: &Document, address: IpAddr) -> bool {
+    let gateways = document.network.values().flat_map(|network| network.gateway.iter().copied());
+    let uplink = document.uplink.iter().flat_map(|uplink| uplink.address.iter().map(|cidr| cidr.address()));
+    gateways.chain(uplink).any(|own| own == address)
+}
+
+/// Whether the router advertises itself in the network: as said, or whether there is something to advertise.
+pub(crate) fn advertise(network: &NetworkSpec) -> bool {
+    network.advertise.unwrap_or_else(|| can_advertise(network))
+}
+
+/// Whether stations could configure themselves from an advertisement (RFC 4862 §5.5.3 wants a /64).
+pub(crate) fn can_advertise(network: &NetworkSpec) -> bool {
+    routed_subnets(network).any(|subnet| subnet.address().is_ipv6() && subnet.prefix_len() == 64)
+}
+
+/// The first address of one family of a port's station.
+pub(crate) fn station_address(port: &PortSpec, v4: bool) -> Option<IpAddr> {
+    port.address.given().iter().map(|cidr| cidr.address()).find(|address| address.is_ipv4() == v4)
 }
 
 fn first_v4(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Ipv4Addr> {

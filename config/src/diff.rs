@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use vrouter::Gateway;
+use vrouter::fib::{Route, Target};
+use vrouter::{Gateway, RouterPlan};
 use vswitch::{DomainPlan, PortPlan};
 use wire::DomainId;
 
@@ -33,6 +34,8 @@ pub struct Changes {
     pub networks: BTreeMap<String, Change>,
     /// Whether the static stations have changed.
     pub stations: bool,
+    /// The parts of the router's plan that have changed, by the keys that they are written under.
+    pub router: Vec<&'static str>,
     /// Whether the number of workers has changed: every device needs as many queues.
     pub workers: bool,
     /// Whether the workers' spinning has changed.
@@ -54,6 +57,7 @@ pub fn diff(old: &Compiled, new: &Compiled) -> Changes {
             (network_plan(old, *before) != network_plan(new, *after)).then_some(Change::Plan)
         }),
         stations: old.plan.switch.statics != new.plan.switch.statics,
+        router: router_changes(&old.plan.router, &new.plan.router),
         workers: old.workers != new.workers,
         spin: old.spin != new.spin,
     }
@@ -69,6 +73,21 @@ fn port_change(
         return Some(Change::Device);
     }
     (port_plan(old, before) != port_plan(new, after)).then_some(Change::Plan)
+}
+
+/// Gateways and the routes to their own networks count as the networks'.
+fn router_changes(old: &RouterPlan, new: &RouterPlan) -> Vec<&'static str> {
+    let onward = |plan: &RouterPlan| -> Vec<Route> {
+        plan.fib.routes().filter(|route| !matches!(route.target, Target::Connected(_))).collect()
+    };
+    let parts = [
+        ("route", onward(old) != onward(new)),
+        ("publish", old.publishes != new.publishes),
+        ("one_to_one", old.one_to_one != new.one_to_one),
+        ("acl", old.acl != new.acl),
+        ("nat", old.nat != new.nat),
+    ];
+    parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
 }
 
 // Compiled plans have everything in the order of ids.

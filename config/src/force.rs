@@ -6,24 +6,6 @@ use crate::spec::Document;
 /// The sentences, in a fixed order. `tapestry run` warns with them and `status` shows them.
 pub(crate) fn not_in_force(document: &Document) -> Vec<String> {
     let mut sentences = Vec::new();
-    let gateways = document.network.values().filter(|network| !network.gateway.is_empty()).count();
-    if gateways > 0 {
-        sentences.push(
-            "gateways answer ARP, neighbour solicitations and echo requests; packets between networks are not routed in this version"
-                .to_owned(),
-        );
-    }
-    let masqueraded =
-        names(document.network.iter().filter(|(_, network)| network.masquerade).map(|(name, _)| name));
-    if let Some(networks) = masqueraded {
-        sentences.push(format!("masquerade of {networks} is not done in this version"));
-    }
-    if let Some(uplink) = &document.uplink {
-        sentences.push(format!("the uplink {:?} is not used in this version", uplink.ifname));
-    }
-    for publish in &document.publish {
-        sentences.push(format!("{} is not published at {} in this version", publish.to, publish.listen));
-    }
     for (network, _, _) in derive::tunnels(document) {
         sentences.push(format!("network {network:?} is not stretched over VXLAN in this version"));
     }
@@ -39,14 +21,4 @@ pub(crate) fn not_in_force(document: &Document) -> Vec<String> {
         }
     }
     sentences
-}
-
-/// `network "a"`, `networks "a", "b"`; nothing for none.
-fn names<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
-    let quoted: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    match quoted.as_slice() {
-        [] => None,
-        [one] => Some(format!("network {one}")),
-        many => Some(format!("networks {}", many.join(", "))),
-    }
 }

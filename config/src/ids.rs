@@ -6,11 +6,46 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Ids of ports and networks by name. A fresh one gives ids in the order of names.
+use vrouter::Publish;
+
+/// Ids of ports and networks by name, and of what is published. A fresh one gives ids in order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Ids {
     pub(crate) ports: Table,
     pub(crate) domains: Table,
+    pub(crate) publishes: Publishes,
+}
+
+/// Ids of what is published. An entry that changes in anything is another one, whose connections are not the old one's.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Publishes {
+    /// The entries, whose ids are those they have.
+    known: Vec<Publish>,
+    /// What was given out last.
+    last: u32,
+}
+
+impl Publishes {
+    /// Gives each of `entries` the id that it had, or one that none has.
+    pub(crate) fn assign(&mut self, entries: &mut [Publish]) {
+        let key = |entry: &Publish| {
+            let Publish { listen, protocol, l4_port_first, l4_port_last, to, to_l4_port_first, id: _ } =
+                *entry;
+            (protocol, listen, l4_port_first, l4_port_last, to, to_l4_port_first)
+        };
+        let known: BTreeMap<_, u32> = self.known.iter().map(|entry| (key(entry), entry.id)).collect();
+        let used: BTreeSet<u32> = known.values().copied().collect();
+        for entry in entries.iter_mut() {
+            entry.id = known.get(&key(entry)).copied().unwrap_or_else(|| {
+                self.last = (1..=u32::MAX)
+                    .map(|step| self.last.wrapping_add(step))
+                    .find(|id| !used.contains(id))
+                    .expect("there are fewer entries than ids");
+                self.last
+            });
+        }
+        self.known = entries.to_vec();
+    }
 }
 
 /// Ids of one kind of thing.

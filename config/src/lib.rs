@@ -13,8 +13,11 @@
 //! - [`compile`] turns it into the node's plan and what the shell must open. It cannot fail. [`Ids`] keeps ids stable
 //!   from one configuration to the next, and [`diff`] tells what changed between two.
 //!
-//! What this version reads and checks but does not do (routing between networks, the uplink, published ports, tunnels,
-//! overlays) is listed in [`Compiled::not_in_force`].
+//! What this version reads and checks but does not do (tunnels, overlays) is listed in [`Compiled::not_in_force`]; what
+//! is in force and yet against the standards, in [`Config::advice`].
+//!
+//! Addresses that are "auto" are chosen before the checks, from what ports had before ([`Leases`]): whoever keeps the
+//! leases gives a port the same addresses again.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -22,11 +25,14 @@ mod compile;
 mod derive;
 mod diff;
 mod edit;
+mod ends;
 mod explain;
 mod force;
 mod guard;
 mod ids;
+mod leases;
 mod parse;
+mod pool;
 mod publish;
 mod report;
 mod spec;
@@ -41,15 +47,21 @@ pub use address::Addresses;
 pub use compile::{Compiled, CompiledPort, Device, Nic, PortKind, Tunnel, compile};
 pub use diff::{Change, Changes, diff};
 pub use edit::{Edit, EditError};
+pub use ends::{AclEnd, Inside, NotAnEnd, Prefix};
 pub use explain::explain;
 pub use ids::Ids;
+pub use leases::{LEASES_MAX, Lease, Leases};
 pub use publish::{L4Ports, Listen, NotPublishable, Target};
 pub use report::{FAULTS_MAX, Fault, Report};
 pub use spec::{
-    Backend, Document, Guard, NetworkSpec, OverlaySpec, PeerSpec, PortSpec, Proto, PublishSpec, Registry,
-    StationSpec, StormSpec, UplinkKind, UplinkSpec, VxlanSpec,
+    AclAction, AclProto, AclSpec, Backend, Document, Filtering, Guard, NatSpec, NetworkSpec, OneToOneSpec,
+    OverlaySpec, PeerSpec, PortSpec, Proto, PublishSpec, Registry, RouteKind, RouteSpec, StationSpec,
+    StormSpec, TimeoutsSpec, UplinkKind, UplinkSpec, VxlanSpec,
 };
-pub use validate::{NAME_LEN_MAX, PEERS_MAX, PUBLISH_MAX, SPIN_US_MAX, STATIONS_LIMIT_MAX, WORKERS_MAX};
+pub use validate::{
+    NAME_LEN_MAX, PEERS_MAX, PUBLISH_MAX, ROUTES_MAX, SPIN_US_MAX, STATIONS_LIMIT_MAX, TIMEOUT_MAX,
+    WORKERS_MAX,
+};
 
 use report::Finding;
 
@@ -66,17 +78,25 @@ impl Deref for Config {
     }
 }
 
-/// Reads the configuration `text`, which errors call `path`.
+/// Reads the configuration `text`, which errors call `path`. Ports with "auto" get the lowest free addresses.
 ///
 /// # Errors
 /// Everything that is wrong with it. Where the text is no TOML at all, only that.
 pub fn check(path: &str, text: &str) -> Result<Config, Report> {
+    check_leased(path, text, &Leases::default()).map(|(config, _)| config)
+}
+
+/// [`check`] where ports with "auto" get again what they had, and with the leases that hold from then on.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_leased(path: &str, text: &str, leases: &Leases) -> Result<(Config, Leases), Report> {
     let parsed = match parse::parse(text) {
         Ok(parsed) => parsed,
         Err(faults) => return Err(report(path, text, faults)),
     };
     let mut document = parsed.document;
-    address::settle(&mut document, &parsed.places.ports());
+    let leases = leases::settle(&mut document, &parsed.places.ports(), leases);
     let mut faults = parsed.faults;
     let objects: Vec<Vec<report::Step>> =
         faults.iter().map(|(_, fault)| fault.at.object().to_vec()).collect();
@@ -85,7 +105,7 @@ pub fn check(path: &str, text: &str) -> Result<Config, Report> {
             faults.push((parsed.places.span(&finding.at), finding));
         }
     }
-    if faults.is_empty() { Ok(Config(document)) } else { Err(report(path, text, faults)) }
+    if faults.is_empty() { Ok((Config(document), leases)) } else { Err(report(path, text, faults)) }
 }
 
 impl Config {
@@ -94,11 +114,24 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with it, by the names of objects.
-    pub fn new(mut document: Document) -> Result<Self, Report> {
+    pub fn new(document: Document) -> Result<Self, Report> {
+        Self::new_leased(document, &Leases::default()).map(|(config, _)| config)
+    }
+
+    /// [`Config::new`] where ports with "auto" get again what they had, and with the leases that hold from then on.
+    ///
+    /// # Errors
+    /// As [`Config::new`].
+    pub fn new_leased(mut document: Document, leases: &Leases) -> Result<(Self, Leases), Report> {
         let ports: Vec<String> = document.port.keys().cloned().collect();
-        address::settle(&mut document, &ports);
+        let leases = leases::settle(&mut document, &ports, leases);
         let findings = validate::validate(&document);
-        if findings.is_empty() { Ok(Self(document)) } else { Err(Report::without_text(findings)) }
+        if findings.is_empty() { Ok((Self(document), leases)) } else { Err(Report::without_text(findings)) }
+    }
+
+    /// What is allowed and yet shorter than the standards ask for, a sentence each.
+    pub fn advice(&self) -> Vec<String> {
+        validate::nat_advice(&self.0.nat)
     }
 
     /// The configuration as a file that reads back as an equal one.

@@ -10,8 +10,15 @@ use serde::{Deserialize, Serialize};
 use wire::{Cidr, Mac};
 
 use crate::address::Addresses;
-use crate::publish::{Listen, Target};
+use crate::ends::Prefix;
 use crate::text;
+
+mod router;
+
+pub use router::{
+    AclAction, AclProto, AclSpec, Filtering, NatSpec, OneToOneSpec, Proto, PublishSpec, RouteKind, RouteSpec,
+    TimeoutsSpec, UplinkKind, UplinkSpec,
+};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +40,21 @@ pub struct Document {
     /// Where the router sends what belongs to no network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uplink: Option<UplinkSpec>,
+    /// Routes beside those to the networks and the uplink.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteSpec>,
     /// Published L4 ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<PublishSpec>,
+    /// Addresses of the uplink that are one station's as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub one_to_one: Vec<OneToOneSpec>,
+    /// Which connections may be; the first rule that allows or denies one decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acl: Vec<AclSpec>,
+    /// How connections are translated and remembered.
+    #[serde(skip_serializing_if = "NatSpec::is_default")]
+    pub nat: NatSpec,
     /// A subnet for each host, routed through a tunnel (flannel's model).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay: Option<OverlaySpec>,
@@ -50,7 +69,11 @@ impl Default for Document {
             port: BTreeMap::new(),
             station: Vec::new(),
             uplink: None,
+            route: Vec::new(),
             publish: Vec::new(),
+            one_to_one: Vec::new(),
+            acl: Vec::new(),
+            nat: NatSpec::default(),
             overlay: None,
         }
     }
@@ -66,12 +89,25 @@ pub struct NetworkSpec {
     /// The router's addresses here, at most one of each family; none: a pure L2 network.
     #[serde(with = "text::list", skip_serializing_if = "Vec::is_empty")]
     pub gateway: Vec<IpAddr>,
-    /// Whether packets that leave through the uplink get its address; default no.
+    /// The part of the subnets that automatic addresses are taken from; default: all of each subnet.
+    #[serde(with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub ip_range: Vec<Cidr>,
+    /// Addresses that are never given out automatically.
+    #[serde(with = "text::list", skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Prefix>,
+    /// Whether IPv4 packets that leave through the uplink get its address; default no.
     pub masquerade: bool,
+    /// Whether IPv6 packets do; default no.
+    pub masquerade_v6: bool,
     /// Longest packet (L3 octets), 68 (with IPv6 1280) to 65535; default 1500.
     pub mtu: u16,
     /// Whether packets may never leave through the uplink; default no.
     pub internal: bool,
+    /// Whether packets may never be routed to or from another isolated network; default no.
+    pub isolated: bool,
+    /// Whether the router advertises itself and its IPv6 prefix; default: whether it has an IPv6 gateway in a /64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<bool>,
     /// Whether the network's ports may talk to each other; default yes.
     pub icc: bool,
     /// Seconds that a silent station is remembered, up to 1,000,000, 0: for ever; default 300.
@@ -91,9 +127,14 @@ impl Default for NetworkSpec {
         Self {
             subnet: Vec::new(),
             gateway: Vec::new(),
+            ip_range: Vec::new(),
+            reserved: Vec::new(),
             masquerade: false,
+            masquerade_v6: false,
             mtu: 1500,
             internal: false,
+            isolated: false,
+            advertise: None,
             icc: true,
             ageing: 300,
             stations_max: vswitch::plan::DOMAIN_STATIONS_DEFAULT,
@@ -214,64 +255,6 @@ pub struct StationSpec {
     pub mac: Mac,
     /// The port it lives behind.
     pub port: String,
-}
-
-/// `[uplink]`: where the router sends what belongs to no network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct UplinkSpec {
-    /// What it is.
-    pub kind: UplinkKind,
-    /// The interface in the switch's namespace.
-    pub ifname: String,
-    /// The router's addresses on it.
-    #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
-    pub address: Vec<Cidr>,
-    /// The next routers, at most one of each family (`kind = "nic"`).
-    #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
-    pub gateway: Vec<IpAddr>,
-    /// The router's MAC address on it (`kind = "nic"`); default: 02:42 and the IPv4 address.
-    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
-    pub mac: Option<Mac>,
-    /// The host's addresses on it (`kind = "host"`).
-    #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
-    pub host_address: Vec<Cidr>,
-}
-
-/// What an uplink is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UplinkKind {
-    /// An existing interface, used raw with an address of the router's own.
-    Nic,
-    /// A TAP whose other end is the host's own stack.
-    Host,
-}
-
-/// `[[publish]]`: connections to an L4 port of the router are passed to a port's station.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct PublishSpec {
-    /// Where, as `ADDRESS:L4-PORT` or `ADDRESS:FIRST-LAST`.
-    #[serde(with = "text::one")]
-    pub listen: Listen,
-    /// For which protocol; default TCP.
-    #[serde(default)]
-    pub proto: Proto,
-    /// To whom, as `PORT:L4-PORT` or `PORT:FIRST-LAST`.
-    #[serde(with = "text::one")]
-    pub to: Target,
-}
-
-/// A protocol with L4 ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Proto {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
 }
 
 /// `[overlay]`: a subnet for each host, routed through a tunnel.

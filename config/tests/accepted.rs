@@ -1,5 +1,7 @@
 //! Configurations that must be accepted, and what they compile to.
 use config::{Addresses, Compiled, Config, Ids, PortKind, check, compile};
+use vrouter::fib::{NextHop, Resolved, Target};
+use vrouter::{NetworkPolicy, Side};
 use wire::{DomainId, Mac, PortId};
 
 const DOCKER0: &str = include_str!("data/docker0.toml");
@@ -23,16 +25,16 @@ fn device<'a>(compiled: &'a Compiled, port: &str) -> &'a config::Device {
 }
 
 #[test]
-fn docker0_compiles_to_two_domains_four_ports_and_two_gateways() {
+fn docker0_compiles_to_two_networks_four_ports_and_an_uplink() {
     let compiled = compiled(DOCKER0);
     assert_eq!(
         compiled.networks.iter().map(|(name, id)| (name.as_str(), id.0)).collect::<Vec<_>>(),
-        [("a", 0), ("b", 1)]
+        [("a", 0), ("b", 1), ("uplink", 2)]
     );
     let ids: Vec<(&str, u16, u32)> =
         compiled.ports.iter().map(|(name, port)| (name.as_str(), port.id.0, port.serial)).collect();
-    assert_eq!(ids, [("host", 0, 0), ("ns1", 1, 0), ("ns2", 2, 0), ("web", 3, 0)]);
-    assert_eq!(compiled.port_name(PortId(3)), Some("web"));
+    assert_eq!(ids, [("host", 0, 0), ("ns1", 1, 0), ("ns2", 2, 0), ("uplink", 3, 0), ("web", 4, 0)]);
+    assert_eq!(compiled.port_name(PortId(4)), Some("web"));
     assert_eq!(compiled.network_name(DomainId(1)), Some("b"));
 
     let ns1 = device(&compiled, "ns1");
@@ -49,19 +51,27 @@ fn docker0_compiles_to_two_domains_four_ports_and_two_gateways() {
     let plan = &compiled.plan;
     assert_eq!(
         plan.switch.ports.iter().map(|port| port.memberships[0].domain.0).collect::<Vec<_>>(),
-        [0, 0, 0, 1]
+        [0, 0, 0, 2, 1]
     );
-    assert_eq!(plan.router.gateways.len(), 2);
-    assert_eq!(plan.router.gateways[1].mac.mac(), Mac([0x02, 0x42, 172, 17, 0, 1]));
-    assert_eq!(
-        compiled.not_in_force,
-        [
-            "gateways answer ARP, neighbour solicitations and echo requests; packets between networks are not routed in this version",
-            "masquerade of networks \"a\", \"b\" is not done in this version",
-            "the uplink \"eth0\" is not used in this version",
-            "web:80 is not published at 0.0.0.0:8080 in this version",
-        ]
-    );
+    let gateways = &plan.router.gateways;
+    assert_eq!(gateways.len(), 3);
+    assert_eq!(gateways[1].mac.mac(), Mac([0x02, 0x42, 172, 17, 0, 1]));
+    let policy = NetworkPolicy { masquerade_v4: true, ..NetworkPolicy::default() };
+    assert_eq!(gateways[0].side, Side::Network(policy));
+    assert_eq!((&gateways[2].side, gateways[2].domain), (&Side::Uplink, DomainId(2)));
+    assert_eq!(gateways[2].subnets, ["192.168.9.0/24".parse().unwrap()]);
+    let PortKind::Nic(nic) = &compiled.ports["uplink"].kind else { panic!("{:?}", compiled.ports["uplink"]) };
+    assert_eq!((nic.ifname.as_str(), nic.mac.mac()), ("eth0", Mac([0x02, 0x42, 192, 168, 9, 7])));
+
+    let way = |text: &str| plan.router.fib.lookup(text.parse().unwrap()).map(Resolved::to_target);
+    assert_eq!(way("172.16.1.1"), Some(Target::Connected(DomainId(0))));
+    assert_eq!(way("192.168.9.1"), Some(Target::Connected(DomainId(2))));
+    let outside = NextHop { domain: DomainId(2), address: "192.168.9.1".parse().unwrap() };
+    assert_eq!(way("1.1.1.1"), Some(Target::Via(vec![outside])));
+    let [publish] = plan.router.publishes[..] else { panic!("{:?}", plan.router.publishes) };
+    assert_eq!((publish.listen, publish.l4_port_first, publish.to_l4_port_first), (None, 8080, 80));
+    assert_eq!(publish.to, "172.17.0.2".parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(compiled.not_in_force, [] as [&str; 0]);
 }
 
 #[test]
@@ -78,6 +88,7 @@ fn overlays_are_read_and_not_in_force() {
 fn the_example_shows_every_key() {
     let config = accepted(EXAMPLE);
     let compiled = compile(&config, &mut Ids::default());
+    assert_eq!(compiled.plan.check(), Ok(()));
     assert_eq!(config.port["c2"].address, Addresses::Given(vec!["172.17.0.2/16".parse().unwrap()]));
     assert!(matches!(compiled.ports["lan.vxlan"].kind, PortKind::Tunnel(_)));
     assert_eq!(compiled.plan.tunnels.len(), 1);
@@ -103,4 +114,44 @@ fn a_written_configuration_reads_back() {
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(Config::new(serde_json::from_str(&json).unwrap()).unwrap(), config, "{json}");
     }
+}
+
+#[test]
+fn timeouts_below_the_standards_are_allowed_and_told() {
+    let config = accepted("[nat.timeouts]\nudp = 119\nudp_unanswered = 1\nicmp = 60\n");
+    let advice = ["nat.timeouts.udp is 119 seconds; RFC 4787 REQ-5 asks for at least 120"];
+    assert_eq!(config.advice(), advice);
+    assert_eq!(accepted("").advice(), [] as [&str; 0]);
+}
+
+#[test]
+fn an_uplink_to_the_host_is_a_device_with_routes_to_the_networks() {
+    let compiled = compiled(
+        r#"
+[network.a]
+subnet = ["172.16.0.0/16", "fd00:a::/64"]
+gateway = ["172.16.0.1", "fd00:a::1"]
+[network.l2]
+subnet = ["172.17.0.0/16"]
+[uplink]
+kind = "host"
+ifname = "tapestry0"
+address = ["169.254.64.2/30"]
+host_address = ["169.254.64.1/30"]
+mtu = 9000
+"#,
+    );
+    let host = device(&compiled, "uplink");
+    assert_eq!((host.netns.as_ref(), host.ifname.as_str(), host.mtu), (None, "tapestry0", 9000));
+    assert_eq!(host.mac.mac(), Mac([0x02, 0x42, 169, 254, 64, 1]));
+    let router = "169.254.64.2".parse().unwrap();
+    assert_eq!(
+        host.routes,
+        [("172.16.0.0/16".parse().unwrap(), router)],
+        "no way for IPv6, no gateway in l2"
+    );
+    let default = compiled.plan.router.fib.explain("1.1.1.1".parse().unwrap()).unwrap();
+    let host = NextHop { domain: compiled.networks["uplink"], address: "169.254.64.1".parse().unwrap() };
+    assert_eq!(default.target, Target::Via(vec![host]));
+    assert_eq!(compiled.plan.check(), Ok(()));
 }

@@ -2,12 +2,15 @@
 //!
 //! A plan is made outside, checked once and then frozen; [`crate::Router::configure`] swaps it whole.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
 use wire::{Cidr, DomainId, UnicastMac};
+
+use crate::fib::Fib;
 
 /// Addresses a gateway may own in one domain. More are refused when the plan is checked.
 pub const GATEWAY_ADDRESSES_MAX: usize = 16;
@@ -27,6 +30,8 @@ pub const SESSIONS_MAX: u32 = 4_194_304;
 pub struct RouterPlan {
     /// At most one a domain; at most one of them an uplink.
     pub gateways: Vec<Gateway>,
+    /// Which way a packet goes: connected, static, default.
+    pub fib: Arc<Fib>,
     /// How connections are translated and remembered.
     pub nat: NatPlan,
     /// L4 ports of the router that lead to a station. No two overlap.

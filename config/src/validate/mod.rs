@@ -2,15 +2,19 @@
 //!
 //! The same checks serve a file, where the place of a finding becomes a line, and an edit of the control API, where it
 //! names the object. Everything that the rooms' own plan checks would refuse is refused here, with a place; the rest is
-//! what only a configuration can know: names, namespaces, addresses in their subnets. One file for each kind of thing:
-//! [`network`], [`port`], [`station`], [`router`] (uplink, published ports, overlay).
+//! what only a configuration can know: names, namespaces, addresses in their subnets. One file for each kind of thing.
 
+mod acl;
+mod nat;
 mod network;
+mod overlay;
 mod port;
-mod router;
+mod publish;
+mod route;
 mod station;
+mod uplink;
 
-use wire::{Mac, UnicastMac};
+use wire::{Cidr, Mac, UnicastMac};
 
 use crate::derive::{self, IFNAME_LEN_MAX};
 use crate::explain;
@@ -26,9 +30,15 @@ pub const NAME_LEN_MAX: usize = 63;
 /// What `stations_max` may be at most. More are refused.
 pub const STATIONS_LIMIT_MAX: u32 = 1 << 20;
 /// Entries of `[[publish]]`. Further ones are refused.
-pub const PUBLISH_MAX: usize = 4_096;
+pub const PUBLISH_MAX: usize = vrouter::plan::PUBLISHES_MAX;
+/// Entries of `[[route]]`. Further ones are refused.
+pub const ROUTES_MAX: usize = 32_768;
+/// Seconds of silence that a connection may be remembered for. More are refused.
+pub const TIMEOUT_MAX: u32 = 1_000_000;
 /// Other ends of one tunnel, and other hosts of an overlay. Further ones are refused.
 pub const PEERS_MAX: usize = 4_096;
+
+pub(crate) use nat::advice as nat_advice;
 
 /// Everything that is wrong with `document`.
 pub(crate) fn validate(document: &Document) -> Vec<Finding> {
@@ -37,7 +47,12 @@ pub(crate) fn validate(document: &Document) -> Vec<Finding> {
     network::check(document, &mut findings);
     port::check(document, &mut findings);
     station::check(document, &mut findings);
-    router::check(document, &mut findings);
+    uplink::check(document, &mut findings);
+    route::check(document, &mut findings);
+    publish::check(document, &mut findings);
+    acl::check(document, &mut findings);
+    nat::check(&document.nat, &mut findings);
+    overlay::check(document, &mut findings);
     findings.0
 }
 
@@ -72,15 +87,27 @@ fn process(document: &Document, findings: &mut Findings) {
     if spin_us > SPIN_US_MAX {
         findings.add(&At::top("spin_us"), format!("spin_us is {spin_us}; choose 0 to {SPIN_US_MAX}"));
     }
-    let ports = document.port.len() + derive::tunnels(document).count();
+    let uplinks = usize::from(document.uplink.is_some());
+    let ports = document.port.len() + derive::tunnels(document).count() + uplinks;
     findings.too_many(&At::top("port"), "ports (tunnels among them)", ports, vswitch::plan::PORTS_MAX);
-    findings.too_many(&At::top("network"), "networks", document.network.len(), vswitch::plan::DOMAINS_MAX);
+    let networks = document.network.len() + uplinks;
+    findings.too_many(&At::top("network"), "networks", networks, vswitch::plan::DOMAINS_MAX);
     findings.too_many(&At::top("station"), "stations", document.station.len(), vswitch::plan::STATICS_MAX);
     findings.too_many(&At::top("publish"), "published entries", document.publish.len(), PUBLISH_MAX);
+    findings.too_many(&At::top("route"), "routes", document.route.len(), ROUTES_MAX);
+    let (pairs, pairs_max) = (document.one_to_one.len(), vrouter::plan::ONE_TO_ONE_MAX);
+    findings.too_many(&At::top("one_to_one"), "one-to-one translations", pairs, pairs_max);
+    let (rules, rules_max) = (document.acl.len(), vrouter::plan::ACL_RULES_MAX);
+    findings.too_many(&At::top("acl"), "access rules", rules, rules_max);
 }
 
 /// Why `name` cannot name a port or network: names stand in commands, URLs and `NAME:L4-PORT`.
 fn name_fault(name: &str) -> Option<String> {
+    if name == derive::UPLINK {
+        return Some(format!(
+            "{name:?} is what the uplink's own network and port are called; choose another name"
+        ));
+    }
     let letters = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
     let begins = name.bytes().next().is_some_and(|octet| octet.is_ascii_alphanumeric());
     (!letters || !begins || name.len() > NAME_LEN_MAX).then(|| {
@@ -127,6 +154,13 @@ fn unknown<'a>(kind: &str, name: &str, names: impl Iterator<Item = &'a String>) 
         }
         _ => format!("there is no {kind} {name:?}{hint}"),
     }
+}
+
+/// The network's subnet that shares addresses with `cidr`.
+fn overlapped(document: &Document, cidr: Cidr) -> Option<(Cidr, &str)> {
+    document.network.iter().find_map(|(name, network)| {
+        network.subnet.iter().find(|subnet| subnet.overlaps(cidr)).map(|subnet| (*subnet, name.as_str()))
+    })
 }
 
 /// "IPv4" or "IPv6".

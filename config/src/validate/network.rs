@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use wire::Cidr;
 
 use super::{Findings, PEERS_MAX, STATIONS_LIMIT_MAX, family, name_fault, no_host};
+use crate::derive;
+use crate::ends::Prefix;
 use crate::report::At;
 use crate::spec::{Document, NetworkSpec, VxlanSpec};
 
@@ -16,6 +18,11 @@ const MTU_MIN: u16 = 68;
 /// Smallest MTU of a network with IPv6 (RFC 8200 §5).
 const MTU_MIN_V6: u16 = 1280;
 
+/// Ranges that automatic addresses of one network are taken from. Further ones are refused.
+const IP_RANGES_MAX: usize = 16;
+/// Addresses and prefixes of one network that are not given out. Further ones are refused.
+const RESERVED_MAX: usize = 1_024;
+
 pub(super) fn check(document: &Document, findings: &mut Findings) {
     for (name, network) in &document.network {
         let at = At::top("network").key(name);
@@ -23,6 +30,7 @@ pub(super) fn check(document: &Document, findings: &mut Findings) {
         subnets(network, &at, findings);
         gateways(name, network, &at, findings);
         exits(network, &at, findings);
+        pools(network, &at, findings);
         limits(network, &at, findings);
         if let Some(vxlan) = &network.vxlan {
             tunnel(vxlan, &at.key("vxlan"), findings);
@@ -101,16 +109,59 @@ pub(super) fn reserved(subnet: Cidr, address: IpAddr) -> Option<String> {
     Some(format!("{address} is the {what} of {}; no host may have it", subnet.network()))
 }
 
-/// What leaves the network and how.
+/// What leaves the network and how, and what the router says of itself.
 fn exits(network: &NetworkSpec, at: &At, findings: &mut Findings) {
-    if network.masquerade && network.gateway.is_empty() {
-        let why = "masquerade needs a gateway, without which nothing leaves the network; add one or drop masquerade";
-        findings.add(&at.key("masquerade"), why);
+    let keys = [("masquerade", network.masquerade, true), ("masquerade_v6", network.masquerade_v6, false)];
+    for (key, _, v4) in keys.into_iter().filter(|(_, asked, _)| *asked) {
+        let at = at.key(key);
+        if network.gateway.is_empty() {
+            let why = format!(
+                "{key} needs a gateway, without which nothing leaves the network; add one or drop {key}"
+            );
+            findings.add(&at, why);
+        } else if !network.gateway.iter().any(|gateway| gateway.is_ipv4() == v4) {
+            let family = if v4 { "IPv4" } else { "IPv6" };
+            findings
+                .add(&at, format!("{key} translates {family}, of which the network has no gateway; add one"));
+        }
+        if network.internal {
+            let why = format!(
+                "{key} contradicts internal = true, by which nothing leaves through the uplink; drop one"
+            );
+            findings.add(&at, why);
+        }
     }
-    if network.masquerade && network.internal {
+    if network.advertise == Some(true) && !derive::can_advertise(network) {
         let why =
-            "masquerade contradicts internal = true, by which nothing leaves through the uplink; drop one";
-        findings.add(&at.key("masquerade"), why);
+            "advertise needs an IPv6 subnet of length 64 and an IPv6 gateway; add them or drop advertise";
+        findings.add(&at.key("advertise"), why);
+    }
+}
+
+/// What automatic addresses are taken from.
+fn pools(network: &NetworkSpec, at: &At, findings: &mut Findings) {
+    findings.too_many(&at.key("ip_range"), "ranges", network.ip_range.len(), IP_RANGES_MAX);
+    findings.too_many(&at.key("reserved"), "reserved prefixes", network.reserved.len(), RESERVED_MAX);
+    let subnet_of = |prefix: &Cidr| {
+        let within =
+            |subnet: &&Cidr| subnet.contains(prefix.address()) && prefix.prefix_len() >= subnet.prefix_len();
+        network.subnet.iter().find(within)
+    };
+    for (index, range) in network.ip_range.iter().enumerate() {
+        let at = at.key("ip_range").index(index);
+        if !range.is_network() {
+            findings.add(&at, format!("{range} has host bits set; did you mean {}?", range.network()));
+        } else if subnet_of(range).is_none() {
+            findings.add(&at, format!("{range} is not in a subnet of the network; choose a part of one"));
+        }
+    }
+    for (index, Prefix(prefix)) in network.reserved.iter().enumerate() {
+        let at = at.key("reserved").index(index);
+        if !prefix.is_network() {
+            findings.add(&at, format!("{prefix} has host bits set; did you mean {}?", prefix.network()));
+        } else if subnet_of(prefix).is_none() {
+            findings.add(&at, format!("{} is not in a subnet of the network; drop it", Prefix(*prefix)));
+        }
     }
 }
 

@@ -112,7 +112,8 @@ fn addresses(document: &Document, port: &PortSpec, at: &At, findings: &mut Findi
             return findings.add(&at, why);
         }
         Addresses::Auto => {
-            let why = format!("network {network:?} has no free address left; give it a larger subnet");
+            let larger = if spec.ip_range.is_empty() { "subnet" } else { "ip_range" };
+            let why = format!("network {network:?} has no free address left; give it a larger {larger}");
             return findings.add(&at, why);
         }
     };

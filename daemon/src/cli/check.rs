@@ -16,6 +16,8 @@ struct Verdict {
     ports: usize,
     /// What the file asks for and this version does not do.
     not_in_force: Vec<String>,
+    /// What is allowed and yet against the standards.
+    advice: Vec<String>,
 }
 
 /// Reads the file and says either what is wrong with it, line by line, or what it amounts to.
@@ -25,6 +27,7 @@ pub fn check(args: &FileArgs, common: &Common) -> Result<(), Failure> {
         networks: config.network.len(),
         ports: config.port.len(),
         not_in_force: config::compile(&config, &mut config::Ids::default()).not_in_force,
+        advice: config.advice(),
         file: args.file.display().to_string(),
     };
     ask::answer(common, &verdict, show)
@@ -54,7 +57,7 @@ fn fail(report: &config::Report, common: &Common) -> Failure {
 
 fn show(verdict: &Verdict) -> String {
     let mut text = format!("{}: ok, {} networks, {} ports\n", verdict.file, verdict.networks, verdict.ports);
-    for sentence in &verdict.not_in_force {
+    for sentence in verdict.not_in_force.iter().chain(&verdict.advice) {
         text += &format!("warning: {sentence}\n");
     }
     text

@@ -39,7 +39,7 @@ pub(super) fn status(supervisor: &Supervisor) -> Status {
         uptime_ms: u64::try_from(supervisor.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         socket: supervisor.options.socket.display().to_string(),
         config_file: supervisor.options.config_file.as_ref().map(|path| path.display().to_string()),
-        networks: state.compiled.networks.len() as u64,
+        networks: state.config.network.len() as u64,
         ports,
         stations: largest_sum(&tallies, |tally| tally.stations_of_domain.values().sum()),
         totals: totals(&tallies),
@@ -85,8 +85,8 @@ fn totals(tallies: &[Tally]) -> Totals {
 
 /// What is not as the configuration says, or not in force.
 pub(super) fn warnings(state: &State) -> Vec<Warning> {
-    let not_in_force =
-        state.compiled.not_in_force.iter().map(|text| Warning { text: text.clone(), next: String::new() });
+    let sentences = state.compiled.not_in_force.iter().cloned().chain(state.config.advice());
+    let sentences = sentences.map(|text| Warning { text, next: String::new() });
     let devices = state.devices.iter().flat_map(|(name, device)| {
         let failed = device.failed.as_ref().map(|why| Warning {
             text: format!("port {name:?} has failed: {why}"),
@@ -107,7 +107,7 @@ pub(super) fn warnings(state: &State) -> Vec<Warning> {
         });
         failed.into_iter().chain(steering).chain(offload)
     });
-    not_in_force.chain(devices).collect()
+    sentences.chain(devices).collect()
 }
 
 pub(super) fn networks(supervisor: &Supervisor) -> Vec<NetworkInfo> {
@@ -337,6 +337,7 @@ pub(super) fn changes(changes: &Changes) -> Vec<String> {
     let networks = changes.networks.iter().map(|(name, change)| line("network", name, change));
     let ports = changes.ports.iter().map(|(name, change)| line("port", name, change));
     let rest = [("stations", changes.stations), ("workers", changes.workers), ("spin_us", changes.spin)];
-    let rest = rest.into_iter().filter(|&(_, differs)| differs).map(|(what, _)| format!("~ {what}"));
+    let rest = rest.into_iter().filter(|&(_, differs)| differs).map(|(what, _)| what);
+    let rest = changes.router.iter().copied().chain(rest).map(|what| format!("~ {what}"));
     networks.chain(ports).chain(rest).collect()
 }

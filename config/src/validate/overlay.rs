@@ -1,0 +1,95 @@
+//! The overlay: this host's share of the addresses and the others'.
+
+use std::collections::BTreeSet;
+
+use super::{Findings, PEERS_MAX, mac_fault, no_host, overlapped, unknown};
+use crate::report::At;
+use crate::spec::{Backend, Document, OverlaySpec, PeerSpec};
+
+pub(super) fn check(document: &Document, findings: &mut Findings) {
+    let Some(overlay) = &document.overlay else { return };
+    let at = At::top("overlay");
+    overlay_end(document, overlay, &at, findings);
+    findings.too_many(&at.key("peer"), "peers", overlay.peer.len(), PEERS_MAX);
+    peers(document, overlay, &at, findings);
+}
+
+fn overlay_end(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Findings) {
+    match document.network.get(&overlay.network) {
+        None => {
+            let why = unknown("network", &overlay.network, document.network.keys());
+            findings.add(&at.key("network"), why);
+        }
+        Some(network) if network.subnet.is_empty() || network.gateway.is_empty() => {
+            let why = format!(
+                "network {:?} needs a subnet and a gateway to be routed to other hosts",
+                overlay.network
+            );
+            findings.add(&at.key("network"), why);
+        }
+        Some(_) => {}
+    }
+    if encap::Vni::new(overlay.vni).is_none() {
+        findings.add(&at.key("vni"), format!("vni is {}; choose 0 to 16777215", overlay.vni));
+    }
+    if overlay.port == Some(0) {
+        findings.add(&at.key("port"), "port is 0; leave it out or choose 1 to 65535");
+    }
+    if no_host(overlay.local) {
+        findings.add(
+            &at.key("local"),
+            format!("{} is no address of this host's; give the one to send from", overlay.local),
+        );
+    }
+    if let Some(mac) = overlay.mac {
+        findings.add_if(&at.key("mac"), mac_fault(mac));
+    }
+}
+
+fn peers(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Findings) {
+    let mut macs: BTreeSet<_> = overlay.mac.into_iter().collect();
+    let mut endpoints = BTreeSet::from([overlay.local]);
+    for (index, peer) in overlay.peer.iter().enumerate() {
+        let at = at.key("peer").index(index);
+        peer_subnet(document, overlay, index, &at, findings);
+        if no_host(peer.endpoint) || peer.endpoint.is_ipv4() != overlay.local.is_ipv4() {
+            let why = format!(
+                "{} is no address of another host of local's family; give the one it receives at",
+                peer.endpoint
+            );
+            findings.add(&at.key("endpoint"), why);
+        } else if !endpoints.insert(peer.endpoint) {
+            findings
+                .add(&at.key("endpoint"), format!("{} is local or another peer's already", peer.endpoint));
+        }
+        match peer.mac {
+            Some(mac) if !macs.insert(mac) => {
+                findings.add(&at.key("mac"), format!("MAC address {mac} is ours or another peer's already"));
+            }
+            Some(mac) => findings.add_if(&at.key("mac"), mac_fault(mac)),
+            None if overlay.backend == Backend::Vxlan => {
+                findings.add(&at, "a peer of a VXLAN overlay needs its MAC address; add mac = \"…\"");
+            }
+            None => {}
+        }
+    }
+}
+
+fn peer_subnet(document: &Document, overlay: &OverlaySpec, index: usize, at: &At, findings: &mut Findings) {
+    let PeerSpec { subnet, .. } = overlay.peer[index];
+    let at = at.key("subnet");
+    if no_host(subnet.address()) || subnet.prefix_len() == 0 {
+        findings.add(&at, format!("no station can have an address of {subnet}; give the peer's share"));
+    } else if !subnet.is_network() {
+        findings.add(
+            &at,
+            format!("{subnet} is a station's address in its network; the subnet is {}", subnet.network()),
+        );
+    }
+    if let Some((other, network)) = overlapped(document, subnet) {
+        findings.add(&at, format!("{subnet} overlaps {other} of network {network:?}, which is this host's"));
+    }
+    if let Some(other) = overlay.peer[..index].iter().find(|other| other.subnet.overlaps(subnet)) {
+        findings.add(&at, format!("{subnet} overlaps {} of the peer at {}", other.subnet, other.endpoint));
+    }
+}
