@@ -21,6 +21,7 @@ mod hash;
 pub mod icmp;
 mod ip;
 pub mod mtu;
+pub mod nat;
 mod nd;
 pub mod packet;
 pub mod plan;

@@ -178,6 +178,15 @@ impl Delta {
     }
 }
 
+impl Add for Delta {
+    type Output = Self;
+
+    /// Both changes.
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
 /// The finished checksum after one 16-bit word of what it covers changed.
 pub fn update16(checksum: u16, old: u16, new: u16) -> u16 {
     Delta::default().replace16(old, new).apply(checksum)

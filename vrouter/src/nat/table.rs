@@ -1,0 +1,469 @@
+//! The sessions of one family: found by either direction's endpoints, in order of age, and with all they hold.
+
+use wire::{DropReason, Rng};
+
+use super::address::{Address, Tuple, hash};
+use super::clock::{Chain, Links, List, Tick, Wheel};
+use super::hosts::Hosts;
+use super::index::Index;
+use super::mapping::{Mapping, Mappings, UNMAPPED};
+use super::published::Published;
+use super::session::Session;
+use super::slab::{Entry, Slab};
+use super::state::{Spans, State, TcpFlags};
+use super::{Direction, Followed, Origin, SessionId, SourceNat, Wish};
+use crate::hash::HashKey;
+use crate::plan::{Filtering, Protocol};
+
+/// Unanswered sessions that are asked for their L4 port when none is free, oldest first. If none of them can help, the
+/// new connection is refused.
+const PORT_YIELDS_MAX: usize = 16;
+
+/// Why a session was not opened: what is counted, and whether its pool is to be told of.
+pub(super) struct Refusal {
+    pub(super) reason: DropReason,
+    pub(super) has_news: bool,
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, has_news: false }
+    }
+}
+
+/// A new session, and how many others had to yield their L4 ports for it.
+pub(super) struct Opened {
+    pub(super) followed: Followed,
+    pub(super) evicted: u32,
+}
+
+/// The sessions of one family.
+#[derive(Clone, Debug)]
+pub(super) struct Table<A> {
+    key: HashKey,
+    /// Of each session two: its place, and in the lowest bit the direction.
+    index: Index,
+    pub(super) sessions: Slab<Session<A>>,
+    links: Slab<Links>,
+    /// Unanswered, oldest first, by protocol.
+    waiting: [List; 3],
+    wheel: Wheel,
+    hosts: Hosts<A>,
+    pub(super) mappings: Mappings<A>,
+    pub(super) published: Published<A>,
+    /// The router's own addresses, in order.
+    pub(super) owned: alloc::vec::Vec<A>,
+}
+
+impl<A: Address> Table<A> {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Self {
+            key: HashKey::seeded(rng.next_u64()),
+            index: Index::new(),
+            sessions: Slab::new(),
+            links: Slab::new(),
+            waiting: [List::EMPTY; 3],
+            wheel: Wheel::new(),
+            hosts: Hosts::new(HashKey::seeded(rng.next_u64())),
+            mappings: Mappings::new(HashKey::seeded(rng.next_u64())),
+            published: Published::NOTHING,
+            owned: alloc::vec::Vec::new(),
+        }
+    }
+
+    pub(super) const fn count(&self) -> u32 {
+        self.sessions.count()
+    }
+
+    /// The steady path.
+    #[inline]
+    pub(super) fn follow(
+        &mut self,
+        spans: &Spans,
+        now: Tick,
+        protocol: Protocol,
+        tuple: &Tuple<A>,
+        tcp: Option<TcpFlags>,
+    ) -> Option<Followed> {
+        let (place, direction) = self.find(protocol, tuple)?;
+        let session = self.sessions.at_mut(place);
+        if now >= session.due(spans) {
+            return None; // Its time is over; that nobody has swept it yet must not show.
+        }
+        let packets = &mut session.packets[direction as usize];
+        *packets = packets.wrapping_add(1);
+        let state = session.state.after(direction, tcp);
+        if state != session.state {
+            self.advance(spans, now, place, state);
+        } else if session.used != now && state.is_refreshed() {
+            session.used = now;
+        }
+        Some(self.followed(place, direction))
+    }
+
+    #[inline]
+    pub(super) fn find(&self, protocol: Protocol, tuple: &Tuple<A>) -> Option<(u32, Direction)> {
+        let found = self.index.find(hash(self.key, protocol, tuple), |value| {
+            let session = self.sessions.at(value >> 1);
+            session.tuples[value as usize & 1] == *tuple && session.protocol == protocol
+        })?;
+        let direction = if found & 1 == 0 { Direction::Original } else { Direction::Reply };
+        Some((found >> 1, direction))
+    }
+
+    /// What a packet of a session becomes.
+    #[inline]
+    pub(super) fn followed(&self, place: u32, direction: Direction) -> Followed {
+        let session = self.sessions.at(place);
+        let back = session.tuple(direction.opposite());
+        Followed {
+            session: self.id(place),
+            direction,
+            src: back.dst(),
+            dst: back.src(),
+            translated: session.is_translated(),
+        }
+    }
+
+    fn id(&self, place: u32) -> SessionId {
+        SessionId::new(place, self.sessions.at(place).serial)
+    }
+
+    /// A session's state changes, and with it what it waits for.
+    #[inline(never)]
+    fn advance(&mut self, spans: &Spans, now: Tick, place: u32, state: State) {
+        let session = self.sessions.at_mut(place);
+        let was_waiting = session.state.is_waiting();
+        session.state = state;
+        session.used = now;
+        match (was_waiting, state.is_waiting()) {
+            (true, false) => self.stop_waiting(place),
+            (false, true) => self.start_waiting(place),
+            (true, true) | (false, false) => {}
+        }
+        self.hasten(spans, now, place);
+    }
+
+    /// Looks at a session earlier if it is due earlier.
+    pub(super) fn hasten(&mut self, spans: &Spans, now: Tick, place: u32) {
+        let due = self.sessions.at(place).due(spans);
+        if due < self.links.at(place).looked_at() {
+            self.wheel.remove(&mut self.links, place);
+            self.wheel.add(&mut self.links, now, place, due);
+        }
+    }
+
+    /// Makes room in a host's share if it is used up: its oldest unanswered session yields. `Some(true)` if one did.
+    ///
+    /// # Errors
+    /// `route.sessions-max` if all are answered.
+    pub(super) fn make_share(&mut self, inside: A, share: u32) -> Result<bool, DropReason> {
+        let Some(host) = self.hosts.find(inside).map(|place| self.hosts.at(place)) else { return Ok(false) };
+        if host.sessions < share {
+            return Ok(false);
+        }
+        let oldest = host.waiting.oldest().ok_or(DropReason::SessionsMax)?;
+        self.remove(oldest);
+        Ok(true)
+    }
+
+    /// The unanswered session that was opened first, and its number.
+    pub(super) fn oldest_waiting(&self, newest: u32) -> Option<(u32, u32)> {
+        let oldest = self.waiting.iter().filter_map(List::oldest);
+        let ages = oldest.map(|place| (newest.wrapping_sub(self.sessions.at(place).serial), place));
+        ages.max()
+    }
+
+    /// Opens a session that does not exist. There is room for it.
+    ///
+    /// # Errors
+    /// `route.l4-ports-exhausted` if no outside L4 port is left, or the answer's endpoints are taken;
+    /// `route.nat-protocol` if the wish is for another family.
+    pub(super) fn open(
+        &mut self,
+        context: &mut Opening,
+        original: Tuple<A>,
+        wish: &Wish,
+    ) -> Result<Opened, Refusal> {
+        let protocol = context.protocol;
+        let host = A::of(wish.inside).ok_or(DropReason::NatProtocol)?;
+        let mut reply = original.reversed();
+        if let Some(dst) = wish.dst {
+            reply.src = A::of(dst.address).ok_or(DropReason::NatProtocol)?;
+            reply.src_l4_port = dst.l4_port;
+        }
+        let mut evicted = 0;
+        let outside = |address| A::of(address).ok_or(DropReason::NatProtocol);
+        let mapping = match wish.src {
+            SourceNat::Keep => UNMAPPED,
+            SourceNat::Address(address) => {
+                reply.dst = outside(address)?;
+                UNMAPPED
+            }
+            SourceNat::Masquerade(address) => {
+                self.map(context, &original, outside(address)?, true, &mut evicted)?
+            }
+            SourceNat::Hairpin(address) => {
+                self.map(context, &original, outside(address)?, false, &mut evicted)?
+            }
+        };
+        if mapping != UNMAPPED {
+            let mapping = self.mappings.at(mapping);
+            (reply.dst, reply.dst_l4_port) = (mapping.outside, mapping.outside_l4_port);
+        }
+        self.end_stale(context, protocol, &reply);
+        if self.find(protocol, &reply).is_some() {
+            if mapping != UNMAPPED {
+                self.mappings.end_unused(mapping);
+            }
+            return Err(DropReason::L4PortsExhausted.into());
+        }
+        let state = State::first(protocol, context.tcp);
+        let mut session = Session::new(protocol, [original, reply], state, wish.origin);
+        session.packets[0] = 1;
+        session.used = context.now;
+        session.serial = context.serial;
+        session.mapping = mapping;
+        session.host = self.hosts.hold(host);
+        let place = self.insert(context, session);
+        Ok(Opened { followed: self.followed(place, Direction::Original), evicted })
+    }
+
+    /// Ends a session with this tuple whose time is over.
+    pub(super) fn end_stale(&mut self, context: &Opening, protocol: Protocol, tuple: &Tuple<A>) {
+        if let Some((place, _)) = self.find(protocol, tuple)
+            && context.now >= self.sessions.at(place).due(&context.spans)
+        {
+            self.remove(place);
+        }
+    }
+
+    /// The mapping of an inside endpoint at an outside address: the shared one, or a new one. An unanswered session may
+    /// have to yield its L4 port.
+    fn map(
+        &mut self,
+        context: &mut Opening,
+        original: &Tuple<A>,
+        outside: A,
+        is_shared: bool,
+        evicted: &mut u32,
+    ) -> Result<u32, Refusal> {
+        let protocol = context.protocol;
+        let (inside, inside_l4_port) = (original.src, original.src_l4_port);
+        // Of an echo only who asks has an identifier.
+        if protocol == Protocol::Echo && original.dst_l4_port != 0 {
+            return Err(DropReason::NatProtocol.into());
+        }
+        if is_shared && let Some(place) = self.mappings.shared(protocol, inside, inside_l4_port, outside) {
+            return Ok(place);
+        }
+        let mapping =
+            Mapping { inside, outside, inside_l4_port, outside_l4_port: 0, protocol, is_shared, sessions: 0 };
+        self.mappings.pool(outside, protocol, self.published.at(outside, protocol));
+        if let Some(place) = self.mappings.make(context.rng, mapping) {
+            self.mappings.pool(outside, protocol, core::iter::empty()).recover();
+            return Ok(place);
+        }
+        if let Some(place) = self.port_yielder(&mapping) {
+            self.remove(place);
+            *evicted += 1;
+        }
+        self.mappings.make(context.rng, mapping).ok_or_else(|| {
+            let pool = self.mappings.pool(outside, protocol, core::iter::empty());
+            let has_news = !core::mem::replace(&mut pool.is_told, true);
+            Refusal { reason: DropReason::L4PortsExhausted, has_news }
+        })
+    }
+
+    /// An old unanswered session that is the only one to use an L4 port that suits the new mapping.
+    fn port_yielder(&self, wanted: &Mapping<A>) -> Option<u32> {
+        let oldest = self.waiting[wanted.protocol as usize].oldest();
+        let by_age = core::iter::successors(oldest, |&place| List::after(&self.links, Chain::Waiting, place));
+        by_age.take(PORT_YIELDS_MAX).find(|&place| {
+            let mapping = self.sessions.at(place).mapping;
+            mapping != UNMAPPED && self.mappings.can_yield(mapping, wanted)
+        })
+    }
+
+    fn insert(&mut self, context: &Opening, session: Session<A>) -> u32 {
+        let (protocol, tuples) = (session.protocol, session.tuples);
+        let (mapping, due) = (session.mapping, session.due(&context.spans));
+        let inbound = self.inbound_mapping(&session);
+        let is_waiting = session.state.is_waiting();
+        let place = self.sessions.insert(session);
+        let beside = self.links.insert(Links::VACANT);
+        assert_eq!(place, beside, "sessions and their links come and go together");
+        for (direction, tuple) in (0..).zip(&tuples) {
+            self.index.insert(hash(self.key, protocol, tuple), place << 1 | direction);
+        }
+        if mapping != UNMAPPED {
+            self.mappings.hold(mapping);
+            self.mappings.talk(mapping, tuples[1].src);
+        }
+        if let Some(mapping) = inbound {
+            self.mappings.hold(mapping);
+        }
+        if is_waiting {
+            self.start_waiting(place);
+        }
+        self.wheel.add(&mut self.links, context.now, place, due);
+        place
+    }
+
+    /// The mapping that a session came in through, which lives as long as it does.
+    fn inbound_mapping(&self, session: &Session<A>) -> Option<u32> {
+        let original = &session.tuples[0];
+        let came_in = session.origin() == Origin::Mapping;
+        came_in.then(|| self.mappings.owner(session.protocol, original.dst, original.dst_l4_port))?
+    }
+
+    /// Ends a session.
+    pub(super) fn remove(&mut self, place: u32) {
+        let session = self.sessions.at(place).clone();
+        for (direction, tuple) in (0..).zip(&session.tuples) {
+            self.index.remove(hash(self.key, session.protocol, tuple), place << 1 | direction);
+        }
+        if session.state.is_waiting() {
+            self.stop_waiting(place);
+        }
+        self.wheel.remove(&mut self.links, place);
+        let inbound = self.inbound_mapping(&session);
+        if session.mapping != UNMAPPED {
+            self.mappings.fall_silent(session.mapping, session.tuples[1].src);
+            self.mappings.release(session.mapping);
+        }
+        if let Some(mapping) = inbound {
+            self.mappings.release(mapping);
+        }
+        self.hosts.release(session.host);
+        self.sessions.at_mut(place).is_open = false;
+        self.sessions.remove(place);
+        self.links.remove(place);
+    }
+
+    fn start_waiting(&mut self, place: u32) {
+        let session = self.sessions.at(place);
+        self.waiting[session.protocol as usize].push(&mut self.links, Chain::Waiting, place);
+        let host = self.hosts.at_mut(session.host);
+        host.waiting.push(&mut self.links, Chain::WaitingOfHost, place);
+    }
+
+    fn stop_waiting(&mut self, place: u32) {
+        let session = self.sessions.at(place);
+        self.waiting[session.protocol as usize].remove(&mut self.links, Chain::Waiting, place);
+        let host = self.hosts.at_mut(session.host);
+        host.waiting.remove(&mut self.links, Chain::WaitingOfHost, place);
+    }
+
+    /// Ends at most `budget` sessions whose time is over; how many.
+    pub(super) fn sweep(&mut self, spans: &Spans, now: Tick, budget: usize) -> u32 {
+        let mut ended = 0;
+        for _ in 0..budget {
+            let Some(place) = self.wheel.next(now) else { break };
+            let due = self.sessions.at(place).due(spans);
+            if due <= now {
+                self.remove(place);
+                ended += 1;
+            } else {
+                self.wheel.remove(&mut self.links, place);
+                self.wheel.add(&mut self.links, now, place, due);
+            }
+        }
+        ended
+    }
+
+    /// When there is something to sweep.
+    pub(super) fn first_due(&self) -> Option<Tick> {
+        self.wheel.first()
+    }
+
+    /// Ends the sessions that are not `wanted`; how many.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&Self, &Session<A>) -> bool) -> u32 {
+        let mut ended = 0;
+        for place in 0..self.sessions.top() {
+            let session = self.sessions.at(place);
+            if session.is_open && !wanted(self, session) {
+                self.remove(place);
+                ended += 1;
+            }
+        }
+        ended
+    }
+
+    /// Whether the plan still leads a session where it goes.
+    pub(super) fn is_planned(&self, session: &Session<A>) -> bool {
+        let [original, reply] = &session.tuples;
+        let owns = |address: A| self.owned.binary_search(&address).is_ok();
+        let dst_moved = (original.dst, original.dst_l4_port) != (reply.src, reply.src_l4_port);
+        let src_moved = (original.src, original.src_l4_port) != (reply.dst, reply.dst_l4_port);
+        if dst_moved && !owns(original.dst) || src_moved && !owns(reply.dst) {
+            return false;
+        }
+        let src_is_kept = !src_moved
+            || session.mapping != UNMAPPED
+            || self.published.outside_of(original.src) == Some(reply.dst);
+        let dst_is_kept = match session.origin() {
+            Origin::Publish(id) => {
+                let run = self.published.run(session.protocol, original.dst, original.dst_l4_port);
+                run == Some((reply.src, reply.src_l4_port, id))
+            }
+            Origin::OneToOne => !dst_moved || self.published.inside_of(original.dst) == Some(reply.src),
+            Origin::Plain | Origin::Mapping => true,
+        };
+        src_is_kept && dst_is_kept
+    }
+
+    /// Applies what changed. Says how many sessions that ended.
+    pub(super) fn configure(&mut self, published: Published<A>, owned: alloc::vec::Vec<A>) -> u32 {
+        let has_lost = !self.published.is_kept_by(&published)
+            || self.owned.iter().any(|address| owned.binary_search(address).is_err());
+        self.published = published;
+        self.owned = owned;
+        let ended = if has_lost { self.retain(Self::is_planned) } else { 0 };
+        let (owned, published) = (&self.owned, &self.published);
+        self.mappings.retain_pools(|outside| owned.binary_search(&outside).is_ok());
+        for (outside, protocol, pool) in self.mappings.pools_mut() {
+            pool.reserve(published.at(outside, protocol));
+        }
+        ended
+    }
+
+    /// Begins or stops to count who has talked to whom.
+    pub(super) fn count_talks(&mut self, is_wanted: bool) {
+        self.mappings.count_talks(is_wanted);
+        for place in 0..self.sessions.top() {
+            let session = self.sessions.at(place);
+            if session.is_open && session.mapping != UNMAPPED {
+                self.mappings.talk(session.mapping, session.tuples[1].src);
+            }
+        }
+    }
+
+    /// The inside endpoint of a mapping that lets a flow in which belongs to no session.
+    pub(super) fn mapped(
+        &self,
+        filtering: Filtering,
+        protocol: Protocol,
+        tuple: &Tuple<A>,
+    ) -> Option<(A, u16)> {
+        let place = self.mappings.owner(protocol, tuple.dst, tuple.dst_l4_port)?;
+        let mapping = self.mappings.at(place);
+        let is_let_in = match filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => self.mappings.has_talked(place, tuple.src),
+            Filtering::AddressAndPortDependent => false,
+        };
+        (mapping.is_shared && protocol != Protocol::Echo && is_let_in)
+            .then_some((mapping.inside, mapping.inside_l4_port))
+    }
+}
+
+/// What opening a session needs from outside its table.
+pub(super) struct Opening<'a> {
+    pub(super) rng: &'a mut Rng,
+    pub(super) spans: Spans,
+    pub(super) now: Tick,
+    pub(super) serial: u32,
+    pub(super) protocol: Protocol,
+    pub(super) tcp: Option<TcpFlags>,
+}
