@@ -14,7 +14,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod arp;
 mod echo;
 pub mod fib;
 mod hash;
@@ -22,7 +21,7 @@ pub mod icmp;
 mod ip;
 pub mod mtu;
 pub mod nat;
-mod nd;
+pub mod neighbour;
 pub mod packet;
 pub mod plan;
 pub mod router;
@@ -32,6 +31,10 @@ mod samples;
 mod tests;
 pub mod turn;
 
+pub use neighbour::{
+    Heard, NeighbourInfo, NeighbourName, NeighbourState, NeighbourStats, Neighbours, Resolution,
+};
+use neighbour::{arp, nd};
 pub use packet::{Endpoint, Flow, Packet};
 pub use plan::{
     AclAction, AclEnd, AclRule, Filtering, Gateway, NatPlan, NetworkPolicy, OneToOne, PlanError, Protocol,

@@ -229,7 +229,7 @@ pub(crate) fn emit_ethernet(frame: &mut [u8], dst: Mac, src: Mac, ethertype: u16
 
 /// fe80::/64 and the MAC as a modified EUI-64: the universal/local bit inverted, ff:fe in the middle
 /// (RFC 4291 §2.5.1 and appendix A).
-fn link_local(mac: Mac) -> Ipv6Addr {
+pub(crate) fn link_local(mac: Mac) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

@@ -97,7 +97,7 @@ pub(crate) fn seal(frame: &[u8]) -> Vec<u8> {
 }
 
 /// The sum of an ICMP message that starts at `l4` of the frame, pseudo-header included; all ones if it is correct.
-fn icmp_sum(frame: &[u8], l4: usize) -> u16 {
+pub(crate) fn icmp_sum(frame: &[u8], l4: usize) -> u16 {
     if frame[12] == 0x08 {
         return checksum::data(&frame[l4..]);
     }

@@ -1,13 +1,13 @@
-//! ARP: who has an address of the gateway? (RFC 826)
+//! ARP: questions, answers and announcements, read and written (RFC 826).
 //!
 //! ```text
-//!  0      2      4     5     6      8          14        18         24        28
-//!  htype  ptype  hlen  plen  oper   sender MAC sender IP target MAC target IP
+//!  0      2      4     5     6      8          14         18         24        28
+//!  htype  ptype  hlen  plen  oper   sender MAC sender IP  target MAC target IP
 //! ```
 //!
 //! Answered: requests for an owned address, probes from 0.0.0.0 included (RFC 5227 §2.1.1: that is how a station
 //! learns that the address is taken). Not answered: a station that announces an owned address as its own; the others
-//! hear it too, and a reply would not stop it. Nothing is learned from ARP here; learning is the switch's.
+//! hear it too, and a reply would not stop it. What is learned from what is heard, `learn` says.
 
 use core::net::Ipv4Addr;
 
@@ -19,57 +19,107 @@ use crate::router::{Station, emit_ethernet};
 
 /// Octets of an ARP packet for Ethernet and IPv4.
 const ARP_LEN: usize = 28;
+/// Octets of a frame with one.
+pub(super) const FRAME_LEN: usize = HEADER_LEN + ARP_LEN;
 
-/// A request for an address of ours.
+/// What an ARP packet says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
-    sender_mac: Mac,
-    sender_ip: Ipv4Addr,
-    target_ip: Ipv4Addr,
+pub(super) struct Message {
+    pub(super) operation: ArpOperation,
+    /// A single station's.
+    pub(super) sender_mac: Mac,
+    pub(super) sender_ip: Ipv4Addr,
+    pub(super) target_mac: Mac,
+    pub(super) target_ip: Ipv4Addr,
 }
 
-impl Question {
-    /// `None` if the packet is no request for an address that the station owns.
+impl Message {
+    /// Reads a packet.
     ///
     /// # Errors
     /// `route.malformed-arp` if it is truncated, not for Ethernet and IPv4, or its sender can be no station.
-    pub(crate) fn parse(station: &Station, packet: &[u8]) -> Result<Option<Self>, DropReason> {
+    pub(super) fn parse(packet: &[u8]) -> Result<Self, DropReason> {
         let view = ArpPacket::new_checked(packet).map_err(|_| DropReason::MalformedArp)?;
         let ArpRepr::EthernetIpv4 {
             operation,
             source_hardware_addr,
             source_protocol_addr: sender_ip,
-            target_hardware_addr: _,
+            target_hardware_addr,
             target_protocol_addr: target_ip,
         } = ArpRepr::parse(&view).map_err(|_| DropReason::MalformedArp)?
         else {
             return Err(DropReason::MalformedArp);
         };
-        let sender_mac = Mac(source_hardware_addr.0);
-        if UnicastMac::new(sender_mac).is_none() {
-            return Err(DropReason::MalformedArp);
+        let sender_mac = UnicastMac::new(Mac(source_hardware_addr.0)).ok_or(DropReason::MalformedArp)?.mac();
+        Ok(Self { operation, sender_mac, sender_ip, target_mac: Mac(target_hardware_addr.0), target_ip })
+    }
+
+    /// Whether it asks for its target, and does not announce it.
+    pub(super) fn is_question(&self) -> bool {
+        self.operation == ArpOperation::Request && self.sender_ip != self.target_ip
+    }
+
+    /// Whether it is a reply.
+    pub(super) fn is_answer(&self) -> bool {
+        self.operation == ArpOperation::Reply
+    }
+
+    /// The reply to a question for an address of `mac`.
+    pub(super) const fn reply(&self, mac: Mac) -> Self {
+        Self {
+            operation: ArpOperation::Reply,
+            sender_mac: mac,
+            sender_ip: self.target_ip,
+            target_mac: self.sender_mac,
+            target_ip: self.sender_ip,
         }
-        let is_question = operation == ArpOperation::Request && sender_ip != target_ip;
-        Ok((is_question && station.owns(target_ip.into())).then_some(Self {
-            sender_mac,
-            sender_ip,
-            target_ip,
-        }))
+    }
+
+    /// A question. Its target's MAC address is what is asked for.
+    pub(super) fn question(mac: Mac, sender_ip: Ipv4Addr, target_ip: Ipv4Addr) -> Self {
+        let operation = ArpOperation::Request;
+        Self { operation, sender_mac: mac, sender_ip, target_mac: Mac::default(), target_ip }
+    }
+
+    /// Tells everybody whose the address is (RFC 5227 §2.3).
+    pub(super) fn announcement(mac: Mac, address: Ipv4Addr) -> Self {
+        Self::question(mac, address, address)
+    }
+
+    /// Makes the frame this message from its sender to `dst`.
+    pub(super) fn emit(self, dst: Mac, frame: &mut FrameBuf) {
+        let mut bytes = [0; FRAME_LEN];
+        emit_ethernet(&mut bytes, dst, self.sender_mac, ETHERTYPE_ARP);
+        ArpRepr::EthernetIpv4 {
+            operation: self.operation,
+            source_hardware_addr: EthernetAddress(self.sender_mac.0),
+            source_protocol_addr: self.sender_ip,
+            target_hardware_addr: EthernetAddress(self.target_mac.0),
+            target_protocol_addr: self.target_ip,
+        }
+        .emit(&mut ArpPacket::new_unchecked(&mut bytes[HEADER_LEN..]));
+        frame.fill(&bytes);
+    }
+}
+
+/// A request for an address of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question(Message);
+
+impl Question {
+    /// `None` if the packet is no request for an address that the station owns.
+    ///
+    /// # Errors
+    /// As [`Message::parse`].
+    pub(crate) fn parse(station: &Station, packet: &[u8]) -> Result<Option<Self>, DropReason> {
+        let message = Message::parse(packet)?;
+        let is_for_us = message.is_question() && station.owns(message.target_ip.into());
+        Ok(is_for_us.then_some(Self(message)))
     }
 
     /// Turns the frame into the reply.
     pub(crate) fn answer(self, mac: Mac, asker: Mac, frame: &mut FrameBuf) {
-        let mut reply = [0; HEADER_LEN + ARP_LEN];
-        emit_ethernet(&mut reply, asker, mac, ETHERTYPE_ARP);
-        ArpRepr::EthernetIpv4 {
-            operation: ArpOperation::Reply,
-            source_hardware_addr: EthernetAddress(mac.0),
-            source_protocol_addr: self.target_ip,
-            target_hardware_addr: EthernetAddress(self.sender_mac.0),
-            target_protocol_addr: self.sender_ip,
-        }
-        .emit(&mut ArpPacket::new_unchecked(&mut reply[HEADER_LEN..]));
-        frame.fill(&reply);
+        self.0.reply(mac).emit(asker, frame);
     }
 }
 
