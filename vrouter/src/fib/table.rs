@@ -6,7 +6,7 @@ use wire::Cidr;
 
 use super::FibError;
 use super::target::Code;
-use super::trie::{Key, Point, Trie};
+use super::trie::{Cell, Key, Point, Trie};
 
 /// A route: its prefix's first address and length, and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +21,19 @@ pub(super) struct Entry<K> {
 pub(super) struct Table<K> {
     /// By address, then length.
     entries: Vec<Entry<K>>,
-    trie: Trie<K>,
+    trie: AnyTrie<K>,
+}
+
+/// Codes of 8 bits if they will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AnyTrie<K> {
+    Narrow(Trie<K, u8>),
+    Wide(Trie<K, u16>),
 }
 
 impl<K: Key> Default for Table<K> {
     fn default() -> Self {
-        Self { entries: Vec::new(), trie: Trie::default() }
+        Self { entries: Vec::new(), trie: AnyTrie::Narrow(Trie::default()) }
     }
 }
 
@@ -44,14 +51,26 @@ impl<K: Key> Table<K> {
             let prefix = Cidr::new(pair[0].first.address(), pair[0].prefix_len);
             return Err(FibError::PrefixTwice(prefix.expect("it was made from a prefix")));
         }
-        let trie = if entries.is_empty() { Trie::default() } else { Trie::build(&points(&entries))? };
+        if entries.is_empty() {
+            return Ok(Self::default());
+        }
+        let points = points(&entries);
+        let is_narrow = points.iter().all(|point| point.code.0 < u8::CHILD);
+        let trie = if is_narrow {
+            AnyTrie::Narrow(Trie::build(&points)?)
+        } else {
+            AnyTrie::Wide(Trie::build(&points)?)
+        };
         Ok(Self { entries, trie })
     }
 
     /// The answer for an address.
     #[inline]
     pub(super) fn find(&self, key: K) -> Code {
-        self.trie.find(key)
+        match &self.trie {
+            AnyTrie::Narrow(trie) => trie.find(key),
+            AnyTrie::Wide(trie) => trie.find(key),
+        }
     }
 
     /// The route with the longest prefix that contains the address.
@@ -75,7 +94,10 @@ impl<K: Key> Table<K> {
 
     /// Octets that the trie takes.
     pub(super) fn trie_memory(&self) -> usize {
-        self.trie.memory()
+        match &self.trie {
+            AnyTrie::Narrow(trie) => trie.memory(),
+            AnyTrie::Wide(trie) => trie.memory(),
+        }
     }
 }
 

@@ -3,22 +3,29 @@
 //! ```text
 //!  nodes     root: 2^r of them, one for each value of an address's first r bits │ those below, as they were met
 //!  node      64 bits: in which of its slots a new run begins │ 32: where among the codes its runs start
-//!            or, with the first bit zero: a short list       │ 32: where among the codes its parts start
-//!  codes     16 bits each: an answer, or from `CHILD` on which of the children that its stretch of codes has
-//!  children  for each stretch of 256 codes the number of its first child; the others follow
-//!  starts    of the short lists: addresses from which on the next part's answer holds
+//!  list      a zero bit, how many starts, where they are     │ 32: the same; in a node's place
+//!  codes     8 or 16 bits each: an answer, or which of the children that its stretch of codes has
+//!  children  for each stretch of codes the number of its first child; the others follow
+//!  starts    of the lists: 32 bits each
 //! ```
 //!
 //! A node decides by the next six bits. Neighbouring slots with one answer are a run and stored once; which run a slot
 //! is in is how many begin up to it: a population count. So a look-up of an IPv4 address in a table of the Internet's
-//! size reads one node of the root and one code, whose places do not depend on a branch: the processor overlaps the
-//! look-ups of several packets. Longer prefixes go on at a child. Where at most [`LIST_MAX`] points are left, the
-//! child is a short list that ends the walk however many bits remain: IPv6 would otherwise walk them in sixes.
+//! size reads one node of the root and one code, whose places do not depend on a branch, and the processor overlaps the
+//! look-ups of several packets. Longer prefixes go on at a child.
 //!
-//! The root grows with the table, from [`ROOT_BITS_MIN`] to [`ROOT_BITS_MAX`] bits.
+//! A list decides by the next 32 bits: it is a node of 2^32 slots with few runs, and has the first slot of each but the
+//! first written down. Below the root every node that can be a list is one; IPv6 would else walk in sixes through bits
+//! that tell nothing apart. The bits past an address's end are zeros.
+//!
+//! What is slow is memory that is not in the processor's nearest cache, so everything is small: codes have 8 bits if
+//! the targets are few. The root grows with the table, to four or more nodes a point, from 12 KiB ([`ROOT_BITS_MIN`])
+//! to 3 MiB ([`ROOT_BITS_MAX`]).
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::marker::PhantomData;
+use core::mem;
 use core::net::IpAddr;
 use core::ops::Range;
 
@@ -28,17 +35,16 @@ use super::target::Code;
 /// Nodes of one family's trie, the root's included, of twelve octets each. What needs more is refused.
 pub const NODES_MAX: usize = 1 << 24;
 
-pub(super) const ROOT_BITS_MIN: u32 = 6;
+pub(super) const ROOT_BITS_MIN: u32 = 10;
 pub(super) const ROOT_BITS_MAX: u32 = 18;
 /// Address bits that a node decides by.
 const STRIDE: u32 = 6;
 const SLOTS: usize = 1 << STRIDE;
-/// Points of a short list.
-const LIST_MAX: usize = 8;
-/// The first code that is a child's.
-const CHILD: u16 = Code::END;
-/// Codes that count their children together: as many as there are codes for children.
-const STRETCH: usize = 256;
+/// Address bits that a list decides by.
+const LIST_STRIDE: u32 = 32;
+/// Starts of a list.
+const LIST_MAX: usize = 16;
+const _: () = assert!(usize::BITS > LIST_STRIDE, "the slots of a list are counted");
 
 /// An address as a number.
 pub(super) trait Key: Copy + Ord + fmt::Debug {
@@ -49,6 +55,10 @@ pub(super) trait Key: Copy + Ord + fmt::Debug {
     fn top(self, count: u32) -> usize;
     /// What is left when so many bits are taken from the front; zeros follow.
     fn after(self, count: u32) -> Self;
+    /// The same for fewer bits than there are.
+    fn after_some(self, count: u32) -> Self;
+    /// The first 32 bits.
+    fn first_32(self) -> u32;
     /// The first address of the prefix around it.
     fn first(self, prefix_len: u8) -> Self;
     /// The last address of the prefix around it.
@@ -70,6 +80,16 @@ impl Key for u32 {
     #[inline]
     fn after(self, count: u32) -> Self {
         self.checked_shl(count).unwrap_or(0)
+    }
+
+    #[inline]
+    fn after_some(self, count: u32) -> Self {
+        self.wrapping_shl(count)
+    }
+
+    #[inline]
+    fn first_32(self) -> u32 {
+        self
     }
 
     fn first(self, prefix_len: u8) -> Self {
@@ -103,6 +123,16 @@ impl Key for u128 {
         self.checked_shl(count).unwrap_or(0)
     }
 
+    #[inline]
+    fn after_some(self, count: u32) -> Self {
+        self.wrapping_shl(count)
+    }
+
+    #[inline]
+    fn first_32(self) -> u32 {
+        u32::try_from(self >> 96).expect("32 bits are left")
+    }
+
     fn first(self, prefix_len: u8) -> Self {
         self & !Self::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0)
     }
@@ -120,6 +150,44 @@ impl Key for u128 {
     }
 }
 
+/// How a code is stored: the values from `CHILD` on mean children.
+pub(super) trait Cell: Copy + PartialEq + fmt::Debug {
+    const CHILD: u16;
+    /// Codes that count their children together: as many as there are values for children.
+    const STRETCH: usize;
+
+    fn new(value: u16) -> Self;
+    fn value(self) -> u16;
+}
+
+impl Cell for u8 {
+    const CHILD: u16 = 0xc0;
+    const STRETCH: usize = 0x40;
+
+    fn new(value: u16) -> Self {
+        Self::try_from(value).expect("who has so many targets takes 16 bits")
+    }
+
+    #[inline]
+    fn value(self) -> u16 {
+        self.into()
+    }
+}
+
+impl Cell for u16 {
+    const CHILD: u16 = Code::END;
+    const STRETCH: usize = 0x100;
+
+    fn new(value: u16) -> Self {
+        value
+    }
+
+    #[inline]
+    fn value(self) -> u16 {
+        self
+    }
+}
+
 /// From this address to the next point's, or to the end, the answer is this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Point<K> {
@@ -127,72 +195,72 @@ pub(super) struct Point<K> {
     pub(super) code: Code,
 }
 
-/// A node or a short list.
+/// A node or a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Node {
-    /// Bits for the slots in which a run begins, low half and high half; slot 0 always begins one. Of a short list
+    /// Bits for the slots in which a run begins, low half and high half; slot 0 always begins one. Of a list
     /// twice the number of starts, and where they are.
     begins: [u32; 2],
-    /// Where its codes start.
+    /// The place before its codes.
     codes: u32,
 }
 
 /// The trie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trie<K> {
+pub(super) struct Trie<K, C> {
     root_bits: u32,
     nodes: Vec<Node>,
-    codes: Vec<u16>,
+    codes: Vec<C>,
     children: Vec<u32>,
-    /// Those of the short lists, and [`LIST_MAX`] more, so that so many can be read from any place.
-    starts: Vec<K>,
+    /// Those of the lists, and [`LIST_MAX`] more, so that so many can be read from any place.
+    starts: Vec<u32>,
+    of: PhantomData<K>,
 }
 
-impl<K> Default for Trie<K> {
+impl<K, C> Default for Trie<K, C> {
     fn default() -> Self {
         let (nodes, codes, children, starts) = Default::default();
-        Self { root_bits: ROOT_BITS_MIN, nodes, codes, children, starts }
+        Self { root_bits: ROOT_BITS_MIN, nodes, codes, children, starts, of: PhantomData }
     }
 }
 
-impl<K: Key> Trie<K> {
+impl<K: Key, C: Cell> Trie<K, C> {
     /// The answer for an address.
     #[inline]
     pub(super) fn find(&self, key: K) -> Code {
         let Some(&node) = self.nodes.get(key.top(self.root_bits)) else {
             return Code::NONE; // There is not even a root.
         };
-        let rest = key.after(self.root_bits);
+        let rest = key.after_some(self.root_bits);
         let at = node.run(rest.top(STRIDE));
-        let code = self.codes[at];
-        if code < CHILD { Code(code) } else { self.find_below(at, code, rest.after(STRIDE)) }
+        let value = self.codes[at].value();
+        if value < C::CHILD { Code(value) } else { self.find_below(at, value, rest.after_some(STRIDE)) }
     }
 
     /// The answer below the child that stands at `at` among the codes; `rest` are the bits that it decides by.
-    fn find_below(&self, mut at: usize, mut code: u16, mut rest: K) -> Code {
-        while code >= CHILD {
-            let node = self.nodes[self.children[at / STRETCH] as usize + usize::from(code - CHILD)];
-            if let Some((len, starts)) = node.list() {
-                let starts: &[K; LIST_MAX] =
-                    self.starts[starts..].first_chunk().expect("there are LIST_MAX more");
-                // Without a branch, for the lengths are as chance has it.
-                let past = starts.iter().enumerate().map(|(index, &start)| (index < len) & (start <= rest));
-                let part = past.map(usize::from).sum::<usize>();
-                return Code(self.codes[node.codes as usize + part]);
-            }
-            at = node.run(rest.top(STRIDE));
-            code = self.codes[at];
-            rest = rest.after(STRIDE);
+    #[inline(never)]
+    fn find_below(&self, mut at: usize, mut value: u16, mut rest: K) -> Code {
+        while value >= C::CHILD {
+            let first = self.children[at / C::STRETCH] as usize;
+            let node = self.nodes[first + usize::from(value - C::CHILD)];
+            (at, rest) = match node.list() {
+                Some((starts, len)) => {
+                    let starts =
+                        self.starts[starts..].first_chunk().expect("LIST_MAX more follow the last list");
+                    (node.part(starts, len, rest.first_32()), rest.after(LIST_STRIDE))
+                }
+                None => (node.run(rest.top(STRIDE)), rest.after(STRIDE)),
+            };
+            value = self.codes[at].value();
         }
-        Code(code)
+        Code(value)
     }
 
     /// Octets that it takes.
     pub(super) fn memory(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
-            + self.codes.capacity() * size_of::<u16>()
-            + self.children.capacity() * size_of::<u32>()
-            + self.starts.capacity() * size_of::<K>()
+            + self.codes.capacity() * size_of::<C>()
+            + (self.children.capacity() + self.starts.capacity()) * size_of::<u32>()
     }
 
     /// Of these points: in order, no two neighbours with one answer, the first from address zero on.
@@ -200,7 +268,7 @@ impl<K: Key> Trie<K> {
     /// # Errors
     /// [`FibError::TooScattered`].
     pub(super) fn build(points: &[Point<K>]) -> Result<Self, FibError> {
-        let root_bits = points.len().next_power_of_two().trailing_zeros();
+        let root_bits = points.len().next_power_of_two().trailing_zeros() + 2;
         Self::with_root(points, root_bits.clamp(ROOT_BITS_MIN, ROOT_BITS_MAX), NODES_MAX)
     }
 
@@ -210,17 +278,14 @@ impl<K: Key> Trie<K> {
     /// [`FibError::TooScattered`] beyond `nodes_max` nodes.
     pub(super) fn with_root(points: &[Point<K>], root_bits: u32, nodes_max: usize) -> Result<Self, FibError> {
         let trie = Self { root_bits, ..Self::default() };
-        let mut builder = Builder { points, trie, pending: Vec::new() };
-        let mut runs = Vec::with_capacity(SLOTS);
-        builder.root(&mut runs);
+        let mut builder = Builder { points, trie, pending: Vec::new(), runs: Vec::new() };
+        builder.root();
         while let Some(part) = builder.pending.pop() {
             if builder.trie.nodes.len() + SLOTS > nodes_max {
                 return Err(FibError::TooScattered);
             }
-            if part.depth > root_bits && part.within.len() <= LIST_MAX {
-                builder.list(&part);
-            } else {
-                builder.node(&part, &mut runs);
+            if part.depth == root_bits || !builder.list(&part) {
+                builder.node(&part);
             }
         }
         Ok(builder.finish())
@@ -234,22 +299,34 @@ impl Node {
         let [low, high] = self.begins.map(u64::from);
         // Slot 0 always begins a run, so at least one does so up to any slot.
         let runs = ((high << 32 | low) << (SLOTS - 1 - slot)).count_ones();
-        self.codes as usize + runs as usize - 1
+        self.codes as usize + runs as usize
     }
 
-    /// If it is a short list: how many starts, and where.
-    fn list(self) -> Option<(usize, usize)> {
+    /// If it is a list: where its starts are, and how many.
+    #[inline]
+    fn list(self) -> Option<(usize, u32)> {
         let [twice_len, starts] = self.begins;
-        (twice_len & 1 == 0).then_some((twice_len as usize / 2, starts as usize))
+        (twice_len & 1 == 0).then_some((starts as usize, twice_len / 2))
+    }
+
+    /// Where the code for a slot of a list stands. `starts` are [`LIST_MAX`], of which the first `len` are the list's.
+    /// All are compared at once; a search would wait for each comparison before it begins the next.
+    #[inline]
+    fn part(self, starts: &[u32; LIST_MAX], len: u32, slot: u32) -> usize {
+        let passed =
+            (0..).zip(starts).map(|(index, &start)| u32::from((index < len) & (start <= slot))).sum::<u32>();
+        self.codes as usize + 1 + passed as usize
     }
 }
 
 /// A trie that is being built.
-struct Builder<'a, K> {
+struct Builder<'a, K, C> {
     points: &'a [Point<K>],
-    trie: Trie<K>,
+    trie: Trie<K, C>,
     /// Nodes that have a place and are still to be written.
     pending: Vec<Part>,
+    /// Those of the node that is being written.
+    runs: Vec<Run>,
 }
 
 /// A part of the line of all addresses: what a node stands for.
@@ -274,17 +351,19 @@ struct Run {
     within: Range<usize>,
 }
 
-impl<K: Key> Builder<'_, K> {
-    fn root(&mut self, runs: &mut Vec<Run>) {
+impl<K: Key, C: Cell> Builder<'_, K, C> {
+    fn root(&mut self) {
         let (bits, slots) = (self.trie.root_bits, 1 << self.trie.root_bits);
         let whole = Part { node: 0, within: 0..self.points.len(), before: Code::NONE, depth: 0 };
-        split(self.points, &whole, bits, runs);
+        split(self.points, &whole, bits, &mut self.runs);
         self.trie.nodes.resize(slots, Node::default());
+        self.push_code(Code::NONE.0); // There is a place before the first node's codes.
+        let runs = mem::take(&mut self.runs);
         for (index, run) in runs.iter().enumerate() {
             if run.within.is_empty() {
                 // One code serves the nodes of all these slots.
                 let end = runs.get(index + 1).map_or(slots, |next| next.slot);
-                let codes = self.push_code(run.code.0);
+                let codes = self.push_code(run.code.0) - 1;
                 self.trie.nodes[run.slot..end].fill(Node { begins: [1, 0], codes });
             } else {
                 let (within, before) = (run.within.clone(), run.code);
@@ -293,56 +372,71 @@ impl<K: Key> Builder<'_, K> {
         }
     }
 
-    fn node(&mut self, part: &Part, runs: &mut Vec<Run>) {
-        split(self.points, part, STRIDE, runs);
-        let begins = runs.iter().fold(0_u64, |begins, run| begins | 1 << run.slot);
+    fn node(&mut self, part: &Part) {
+        split(self.points, part, STRIDE, &mut self.runs);
+        let begins = self.runs.iter().fold(0_u64, |begins, run| begins | 1 << run.slot);
         let begins = [begins & 0xffff_ffff, begins >> 32].map(|half| u32::try_from(half).expect("32 bits"));
-        self.trie.nodes[part.node] = Node { begins, codes: index(self.trie.codes.len()) };
-        for run in runs {
+        self.trie.nodes[part.node] = Node { begins, codes: self.last_place() };
+        self.push_runs(part.depth + STRIDE);
+    }
+
+    /// Writes a list if the runs are few enough; says whether.
+    fn list(&mut self, part: &Part) -> bool {
+        if part.within.len() > LIST_MAX {
+            return false;
+        }
+        split(self.points, part, LIST_STRIDE, &mut self.runs);
+        if self.runs.len() > LIST_MAX + 1 {
+            return false;
+        }
+        let begins = [index(2 * (self.runs.len() - 1)), index(self.trie.starts.len())];
+        self.trie.starts.extend(self.runs[1..].iter().map(|run| index(run.slot)));
+        self.trie.nodes[part.node] = Node { begins, codes: self.last_place() };
+        self.push_runs(part.depth + LIST_STRIDE);
+        true
+    }
+
+    /// Adds a code for each run, and has nodes written for those that have several answers.
+    fn push_runs(&mut self, depth: u32) {
+        let runs = mem::take(&mut self.runs);
+        for run in &runs {
             if run.within.is_empty() {
                 self.push_code(run.code.0);
             } else {
-                let (within, before) = (run.within.clone(), run.code);
                 let node = self.push_child();
-                self.pending.push(Part { node, within, before, depth: part.depth + STRIDE });
+                self.pending.push(Part { node, within: run.within.clone(), before: run.code, depth });
             }
         }
-    }
-
-    /// A short list: one more code than starts.
-    fn list(&mut self, part: &Part) {
-        let points = &self.points[part.within.clone()];
-        let begins = [index(points.len() * 2), index(self.trie.starts.len())];
-        self.trie.starts.extend(points.iter().map(|point| point.from.after(part.depth)));
-        let codes = self.push_code(part.before.0);
-        for point in points {
-            self.push_code(point.code.0);
-        }
-        self.trie.nodes[part.node] = Node { begins, codes };
+        self.runs = runs;
     }
 
     /// Adds a code and says where it stands.
-    fn push_code(&mut self, code: u16) -> u32 {
+    fn push_code(&mut self, value: u16) -> u32 {
         let at = self.trie.codes.len();
-        if at.is_multiple_of(STRETCH) {
+        if at.is_multiple_of(C::STRETCH) {
             self.trie.children.push(index(self.trie.nodes.len()));
         }
-        self.trie.codes.push(code);
+        self.trie.codes.push(C::new(value));
         index(at)
     }
 
     /// Adds a node and the code for it. A stretch's children have numbers without gaps, for nodes are added only here.
     fn push_child(&mut self) -> usize {
         let node = self.trie.nodes.len();
-        let at = self.push_code(CHILD) as usize;
-        let number = node - self.trie.children[at / STRETCH] as usize;
-        self.trie.codes[at] += u16::try_from(number).expect("one for each code of a stretch at most");
+        let at = self.push_code(C::CHILD) as usize;
+        let number = node - self.trie.children[at / C::STRETCH] as usize;
+        let number = u16::try_from(number).expect("a stretch has at most as many children as codes");
+        self.trie.codes[at] = C::new(C::CHILD + number);
         self.trie.nodes.push(Node::default());
         node
     }
 
-    fn finish(mut self) -> Trie<K> {
-        self.trie.starts.resize(self.trie.starts.len() + LIST_MAX, K::ZERO);
+    fn last_place(&self) -> u32 {
+        index(self.trie.codes.len() - 1)
+    }
+
+    fn finish(mut self) -> Trie<K, C> {
+        self.trie.starts.resize(self.trie.starts.len() + LIST_MAX, 0);
         self.trie.nodes.shrink_to_fit();
         self.trie.codes.shrink_to_fit();
         self.trie.children.shrink_to_fit();
@@ -352,7 +446,7 @@ impl<K: Key> Builder<'_, K> {
 }
 
 fn index(number: usize) -> u32 {
-    u32::try_from(number).expect("NODES_MAX keeps all counts below 2^32")
+    u32::try_from(number).expect("slots have 32 bits, and NODES_MAX keeps all counts below 2^32")
 }
 
 /// The runs of the slots that the next `stride` bits tell apart, in order and without gaps.
