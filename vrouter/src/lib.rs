@@ -16,6 +16,7 @@ extern crate std;
 
 mod echo;
 pub mod fib;
+pub mod fragment;
 mod hash;
 pub mod icmp;
 mod ip;
