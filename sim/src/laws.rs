@@ -1,11 +1,12 @@
 //! The laws a node keeps whatever it is asked, checked after every event by reckoning them from the plan alone.
 //!
 //! - Every walk ends exactly one way, and a frame that came in is counted once.
-//! - What leaves carries a tag (or none) that the egress port has for the domain of the frame that came in: nothing
-//!   leaks into another network.
-//! - A frame does not return through its ingress port, reaches no port twice, and passes between two isolated ports
-//!   never. The router's answers are new frames and may go back to the asker.
-//! - A frame that is switched keeps its octets, tag and tunnel header aside.
+//! - What leaves carries a tag (or none) that the egress port has for a domain: of a switched frame the one that it came
+//!   in from, so that nothing leaks into another network.
+//! - A frame that is switched keeps its octets, tag and tunnel header aside. It does not return through its ingress
+//!   port, reaches no port twice, and passes between two isolated ports never.
+//! - Whatever else leaves is the router's: it has the MAC address of a gateway in the domain that it leaves in.
+//! - Nothing comes in from the uplink that nobody has asked for.
 //! - What leaves fits the egress MTU, and its virtio header tells the truth about it.
 //! - The stations of a port and of a domain stay within their limits.
 //! - After it was woken, a node waits for a later time.
@@ -19,6 +20,10 @@ use vswitch::{Isolation, PortPlan};
 use wire::ethernet::{EthernetHeader, HEADER_LEN, TAG_LEN};
 use wire::{DomainId, FrameBuf, PortId};
 
+use routed::Asked;
+
+mod routed;
+
 /// What is remembered from before an event, and the plan that holds.
 #[derive(Debug, Default)]
 pub(crate) struct Laws {
@@ -27,6 +32,7 @@ pub(crate) struct Laws {
     places: Vec<Option<usize>>,
     before: Tally,
     arrived: Option<Arrived>,
+    asked: Asked,
 }
 
 /// The totals that the laws compare.
@@ -87,31 +93,42 @@ impl Laws {
     }
 
     /// The first law that the event has broken.
-    pub(crate) fn after(&self, node: &Node, out: &mut Outbox) -> Verdict {
+    pub(crate) fn after(&mut self, node: &Node, out: &mut Outbox) -> Verdict {
         let after = tally(node.counters(), out);
         ensure(node.counters().balance(), || format!("walks do not add up: {after:?}"))?;
         ensure(out.gossip.is_empty(), || "a lone node gossips".to_owned())?;
         let sends = out.sends()[self.before.sends..].to_vec();
-        let Some(arrived) = &self.arrived else {
-            ensure(after == self.before, || format!("no frame came in, and still {after:?}"))?;
-            return ensure(sends.is_empty(), || "no frame came in, and one leaves".to_owned());
+        let arrived = self.arrived.take();
+        let switches = match &arrived {
+            Some(_) => self.ending(&after, sends.len())?,
+            None => {
+                let same = Tally { sends: self.before.sends, ..after.clone() } == self.before;
+                ensure(same, || format!("no frame came in, and still {after:?}"))?;
+                false
+            }
         };
-        let consumed = self.ending(&after, sends.len())?;
-        for (index, send) in sends.iter().enumerate() {
-            self.leaves(arrived, consumed, *send, out).map_err(|law| {
-                format!(
-                    "{law}; it came in through port {} and leaves through {}",
-                    arrived.port.0, send.port.0
-                )
-            })?;
-            let again = sends[..index].iter().any(|earlier| earlier.port == send.port);
+        let mut reached = Vec::new();
+        for send in sends {
+            let switched =
+                self.leaves(arrived.as_ref(), switches, send, out).map_err(|law| match &arrived {
+                    Some(arrived) => {
+                        let (from, to) = (arrived.port.0, send.port.0);
+                        format!("{law}; it came in through port {from} and leaves through {to}")
+                    }
+                    None => law,
+                })?;
             let in_pieces = self.tunnel_header_len(send.port) > 0;
-            ensure(!again || in_pieces, || format!("a frame leaves twice through port {}", send.port.0))?;
+            ensure(!switched || in_pieces || !reached.contains(&send.port), || {
+                format!("a frame leaves twice through port {}", send.port.0)
+            })?;
+            if switched {
+                reached.push(send.port);
+            }
         }
-        self.stations(arrived, node)
+        arrived.map_or(Ok(()), |arrived| self.stations(&arrived, node))
     }
 
-    /// Exactly one ending; whether it is that the router took the frame.
+    /// Exactly one ending; whether it is that the frame went on.
     fn ending(&self, after: &Tally, sends: usize) -> Result<bool, String> {
         let before = &self.before;
         let ends = [
@@ -121,11 +138,10 @@ impl Laws {
             after.parked - before.parked,
             after.dropped - before.dropped,
         ];
-        let sends_at_least_one = sends > 0;
         let is_right = match ends {
-            [1, 1, 0, 0, 0] => sends_at_least_one,
-            [1, 0, 1, 0, 0] | [1, 0, 0, 1, 0] => true,
-            [1, 0, 0, 0, 1] => !sends_at_least_one,
+            [1, 1, 0, 0, 0] => sends > 0,
+            // Whatever leaves is an answer, a question or an error of the router's.
+            [1, 0, 1, 0, 0] | [1, 0, 0, 1, 0] | [1, 0, 0, 0, 1] => true,
             _ => false,
         };
         ensure(is_right, || {
@@ -133,37 +149,61 @@ impl Laws {
                 "received, forwarded, consumed, parked, dropped grew by {ends:?} with {sends} frames leaving"
             )
         })?;
-        Ok(ends[2] == 1)
+        Ok(ends[1] == 1)
     }
 
-    fn leaves(&self, arrived: &Arrived, consumed: bool, send: Send, out: &mut Outbox) -> Verdict {
+    /// What holds for everything that leaves; whether it is the frame that came in, switched.
+    fn leaves(
+        &mut self,
+        arrived: Option<&Arrived>,
+        switches: bool,
+        send: Send,
+        out: &mut Outbox,
+    ) -> Result<bool, String> {
         let egress = self.port(send.port).ok_or("a frame leaves through a port that does not exist")?;
         let header_len = self.tunnel_header_len(send.port);
         let frame = out.frame(send);
         let inner = frame.bytes().get(header_len..).ok_or("what leaves is shorter than its tunnel header")?;
-        let domain = domain_on(egress, inner);
-        ensure(domain.is_some() && domain == arrived.domain, || {
-            format!("a frame of domain {:?} leaves into {domain:?}", arrived.domain)
-        })?;
-        if !consumed {
-            ensure(send.port != arrived.port, || "a frame returns through its ingress port".to_owned())?;
-            let is_isolated =
-                |port: Option<&PortPlan>| port.is_some_and(|port| port.isolation == Isolation::Isolated);
-            ensure(!(is_isolated(Some(egress)) && is_isolated(self.port(arrived.port))), || {
-                "a frame passes between two isolated ports".to_owned()
-            })?;
-            // A tunnel's pieces have been cut and their checksums finished.
-            ensure(header_len > 0 || untagged(inner) == untagged(&arrived.frame), || {
-                "a switched frame has other octets than it came with".to_owned()
-            })?;
-        }
+        let domain = domain_on(egress, inner).ok_or("a frame leaves with a tag that its port has not")?;
         let longest = if header_len == 0 { frame.segment_len() } else { inner.len() };
         let untagged_len = longest.saturating_sub(tag_len(inner));
         ensure(untagged_len <= HEADER_LEN + usize::from(egress.mtu), || {
             format!("{longest} octets leave where the MTU is {}", egress.mtu)
         })?;
         let claim = frame.offload.check(frame.len());
-        ensure(claim.is_ok(), || format!("{} octets leave and claim more: {:?}", frame.len(), frame.offload))
+        ensure(claim.is_ok(), || {
+            format!("{} octets leave and claim more: {:?}", frame.len(), frame.offload)
+        })?;
+        let is_as_it_came = arrived.is_some_and(|arrived| untagged(inner) == untagged(&arrived.frame));
+        if routed::is_routers(&self.plan, domain, inner) && !is_as_it_came {
+            let from = arrived.and_then(|arrived| arrived.domain);
+            self.asked.leaves(&Arc::clone(&self.plan), from, domain, inner)?;
+            return Ok(false);
+        }
+        let arrived = arrived.ok_or("no frame came in, and one leaves that is not the router's")?;
+        ensure(switches, || "a frame that did not go on leaves".to_owned())?;
+        // A tunnel's pieces have been cut and their checksums finished.
+        self.is_switched(arrived, egress, domain, header_len > 0 || is_as_it_came)?;
+        Ok(true)
+    }
+
+    fn is_switched(
+        &self,
+        arrived: &Arrived,
+        egress: &PortPlan,
+        to: DomainId,
+        is_as_it_came: bool,
+    ) -> Verdict {
+        ensure(Some(to) == arrived.domain, || {
+            format!("a frame of domain {:?} leaves into {to:?}", arrived.domain)
+        })?;
+        ensure(egress.id != arrived.port, || "a frame returns through its ingress port".to_owned())?;
+        let is_isolated =
+            |port: Option<&PortPlan>| port.is_some_and(|port| port.isolation == Isolation::Isolated);
+        ensure(!(is_isolated(Some(egress)) && is_isolated(self.port(arrived.port))), || {
+            "a frame passes between two isolated ports".to_owned()
+        })?;
+        ensure(is_as_it_came, || "a switched frame has other octets than it came with".to_owned())
     }
 
     fn stations(&self, arrived: &Arrived, node: &Node) -> Verdict {
