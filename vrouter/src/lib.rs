@@ -1,12 +1,18 @@
-//! The router: questions that it answers itself. It owns addresses in domains (gateways) and speaks for them.
+//! The router: one station in each domain that has a gateway, and the way between them.
 //!
 //! One room of the corridor is here, [`Router::route`], called once per frame after learning. A frame that is no
-//! business of the router passes untouched. An answer is a *new frame that leaves forwards*: the question's buffer is
+//! business of the router passes untouched. What is for it is answered, routed to another domain, parked until the next
+//! hop is known, or dropped under a name. An answer is a *new frame that leaves forwards*: the question's buffer is
 //! rewritten into it, with the gateway as source and the questioner as destination.
 //!
-//! Answered: ARP requests (`arp`), IPv6 neighbour solicitations (`nd`), ICMP and ICMPv6 echo requests (`echo`).
-//! Not done: routing between networks, reassembly of fragments that are addressed to the router, router
-//! advertisements, ICMP errors. What would need them is dropped under a name.
+//! - [`fib`]: which way (longest prefix, ECMP).
+//! - [`neighbour`]: whose MAC (ARP, neighbour discovery), and router advertisements.
+//! - [`nat`]: connections, their translation and their end.
+//! - [`icmp`]: echo, errors, and what errors quote.
+//! - `fragment`, `mtu`: packets in pieces, and what fits.
+//! - `policy`: what may be at all.
+//!
+//! Not done: multicast routing, dynamic routing protocols, reassembly of what is addressed to the router itself.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -14,28 +20,29 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod echo;
 pub mod fib;
 pub mod fragment;
 mod hash;
 pub mod icmp;
+mod interface;
 mod ip;
 pub mod mtu;
 pub mod nat;
 pub mod neighbour;
 pub mod packet;
 pub mod plan;
+mod policy;
 pub mod router;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;
 pub mod turn;
+mod walk;
 
 pub use neighbour::{
     Heard, NeighbourInfo, NeighbourName, NeighbourState, NeighbourStats, Neighbours, Resolution,
 };
-use neighbour::{arp, nd};
 pub use packet::{Endpoint, Flow, Packet};
 pub use plan::{
     AclAction, AclEnd, AclRule, Filtering, Gateway, NatPlan, NetworkPolicy, OneToOne, PlanError, Protocol,

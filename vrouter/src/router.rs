@@ -1,34 +1,35 @@
-//! The route room: is this frame a question to the router?
+//! The route room: is this frame for the router, and where does it go from there?
 //!
 //! ```text
 //!  no gateway in the domain, or to another station's MAC      → Pass, after two compares
-//!  to a group        ARP or ND question for an owned address  → Answer
-//!                    anything else                            → Pass
-//!  to the gateway    ARP, ND or echo question                 → Answer
-//!                    anything else                            → drop: route.no-route, route.no-service, route.malformed-*
+//!  ARP, neighbour and router discovery                        → heard by `neighbour`: Answer, Consumed or Pass
+//!  to a group, anything else                                  → Pass
+//!  to the gateway, IP                                         → `walk`: Forward, Parked, Answer, or a drop
+//!  to the gateway, anything else                              → drop: route.no-service
 //! ```
 //!
-//! Owns: one [`Station`] for each domain that has a gateway, found by the domain's id. Clock: the token bucket that
-//! limits answers to [`ANSWERS_PER_SECOND_MAX`]; beyond it questions are dropped as `route.answer-rate`. An answer
-//! allocates nothing: the question's buffer becomes the answer.
+//! Owns the router's tables: interfaces, FIB, neighbours, connections, fragments, access list. Clock: the earliest of
+//! their deadlines. A refusal may be told to the sender as an ICMP error, a frame of its own.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
-use smoltcp::wire::IpProtocol;
 use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, HEADER_LEN};
-use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, Offload, PortId, TokenBucket};
+use wire::headers::{Fragment, IPV6_HEADER_LEN, PROTOCOL_ICMPV6};
+use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, PortId};
 
-use crate::ip::IpHeader;
-use crate::plan::{Gateway, RouterPlan};
+use crate::fib::Fib;
+use crate::fragment::Fragments;
+use crate::icmp::error::{self, ErrorKind, ErrorLimit, Sender};
+use crate::interface::Interfaces;
+pub(crate) use crate::interface::{ANSWERS_BURST_MAX, ANSWERS_PER_SECOND_MAX, link_local};
+use crate::nat::{Connections, SessionFilter};
+use crate::neighbour::{Heard, Neighbours, Resolution};
+use crate::packet::Packet;
+use crate::plan::RouterPlan;
+use crate::policy::{Acl, Refused};
 use crate::turn::Turn;
-use crate::{arp, echo, nd};
-
-/// Answers that one domain gets in a second. Further questions are dropped as `route.answer-rate`, so that a station
-/// cannot make the router busy at the others' expense.
-pub const ANSWERS_PER_SECOND_MAX: u64 = 10_000;
-/// Answers that one domain gets at once after a pause: four full batches of 64 frames.
-pub const ANSWERS_BURST_MAX: u64 = 256;
 
 /// What the router made of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,176 +47,297 @@ pub enum Routed {
     Parked,
 }
 
-/// The gateways of all domains.
-#[derive(Clone, Debug, Default)]
+/// A router: one station in each domain that has a gateway.
+#[derive(Debug)]
 pub struct Router {
-    /// By [`DomainId`]; domains past the end have no gateway.
-    stations: Vec<Option<Station>>,
+    pub(crate) interfaces: Interfaces,
+    pub(crate) fib: Arc<Fib>,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) connections: Connections,
+    pub(crate) fragments: Fragments,
+    pub(crate) acl: Acl,
+    pub(crate) mss_clamp: bool,
+    errors: ErrorLimit,
+}
+
+/// How a packet came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) port: PortId,
+    pub(crate) domain: DomainId,
+    /// Its Ethernet header.
+    pub(crate) header: EthernetHeader,
 }
 
 impl Router {
-    /// A router that owns nothing. The seed keys its hash tables and chooses L4 ports.
-    pub fn new(_seed: u64) -> Self {
-        Self { stations: Vec::new() }
-    }
-
-    /// From now on this plan holds. It has been checked ([`RouterPlan::check`]).
-    pub fn configure(&mut self, _turn: &mut Turn, plan: &RouterPlan) {
-        self.stations.clear();
-        for gateway in &plan.gateways {
-            let index = gateway.domain.index();
-            if self.stations.len() <= index {
-                self.stations.resize(index + 1, None);
-            }
-            self.stations[index] = Some(Station::new(gateway));
+    /// A router that owns nothing. The seed keys its hash tables, spreads its timers and chooses L4 ports.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            interfaces: Interfaces::default(),
+            fib: Arc::default(),
+            neighbours: Neighbours::new(seed),
+            connections: Connections::new(seed),
+            fragments: Fragments::new(seed),
+            acl: Acl::default(),
+            mss_clamp: true,
+            errors: ErrorLimit::new(seed),
         }
     }
 
+    /// From now on this plan holds. It has been checked ([`RouterPlan::check`]). What it leaves untouched stays:
+    /// neighbours, connections, counters.
+    pub fn configure(&mut self, turn: &mut Turn, plan: &RouterPlan) {
+        self.interfaces = Interfaces::new(plan);
+        self.fib = Arc::clone(&plan.fib);
+        self.mss_clamp = plan.nat.mss_clamp;
+        self.acl.configure(&plan.acl);
+        self.neighbours.configure(turn, plan);
+        self.connections.configure(turn, plan);
+    }
+
     /// Does what the passing of time asks for.
-    pub fn wake(&mut self, _turn: &mut Turn) {}
+    pub fn wake(&mut self, turn: &mut Turn) {
+        self.neighbours.wake(turn);
+        let failed: Vec<_> = self.neighbours.take_failed().collect();
+        for (port, _, frame) in failed {
+            self.report_unreachable(turn, &frame);
+            turn.drop_parked(port, DropReason::NeighbourUnreachable, frame);
+        }
+        self.connections.wake(turn);
+        self.fragments.wake(turn);
+    }
 
     /// When the router next wants to be woken, and what for.
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
-        None
+        [self.neighbours.next_deadline(), self.connections.next_deadline(), self.fragments.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min_by_key(|&(at, _)| at)
     }
 
-    /// Answers the frame if it is a question to the gateway of `domain`.
+    /// Whether `mac` is the router's: frames to it are routed.
+    pub fn has_mac(&self, mac: Mac) -> bool {
+        self.interfaces.has_mac(mac)
+    }
+
+    /// Who is known on the links.
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    /// What connects whom, and how it is translated.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// How often each rule of the access list has matched, in the order of the plan.
+    pub fn acl_hits(&self) -> &[u64] {
+        self.acl.hits()
+    }
+
+    /// The forwarding table.
+    pub fn fib(&self) -> &Fib {
+        &self.fib
+    }
+
+    /// Ends the connections that match; how many.
+    pub fn kill_sessions(&mut self, filter: &SessionFilter) -> usize {
+        self.connections.kill(filter)
+    }
+
+    /// Forgets the neighbours that match every given criterion; how many.
+    pub fn forget_neighbours(&mut self, domain: Option<DomainId>, address: Option<IpAddr>) -> usize {
+        self.neighbours.forget(domain, address)
+    }
+
+    /// Routes the frame if it is for the gateway of `domain`.
     ///
     /// Inside the corridor frames are untagged: the payload stands 14 octets into the frame, whatever `header` says
     /// about a tag that has been popped.
     ///
     /// # Errors
-    /// The frame is for the router, which has no answer: `route.malformed-arp`, `route.malformed-ip`,
-    /// `route.no-route`, `route.no-service` or `route.answer-rate`.
+    /// Why the frame goes no further: any reason whose id starts with `route.`.
     #[inline]
     pub fn route(
         &mut self,
         turn: &mut Turn,
-        _port: PortId,
+        port: PortId,
         domain: DomainId,
         header: &EthernetHeader,
         frame: &mut FrameBuf,
     ) -> Result<Routed, DropReason> {
-        let Some(Some(station)) = self.stations.get_mut(domain.index()) else {
-            return Ok(Routed::Pass);
-        };
-        if header.dst != station.mac && !header.dst.is_group() {
-            return Ok(Routed::Pass);
+        let Some(interface) = self.interfaces.in_domain(domain) else { return Ok(Routed::Pass) };
+        if header.dst == interface.mac {
+            self.own_frame(turn, Arrival { port, domain, header: *header }, frame)
+        } else if header.dst.is_group() {
+            self.group_frame(turn, domain, header, frame)
+        } else {
+            Ok(Routed::Pass)
         }
-        station.hear(turn.now, header, frame)
-    }
-}
-
-/// The router as one domain sees it: a station with a MAC and addresses.
-#[derive(Clone, Debug)]
-pub(crate) struct Station {
-    mac: Mac,
-    /// The plan's, and the link-local address.
-    addresses: Vec<IpAddr>,
-    answers: TokenBucket,
-}
-
-impl Station {
-    fn new(gateway: &Gateway) -> Self {
-        let mac = gateway.mac.mac();
-        let mut addresses = gateway.addresses.clone();
-        addresses.push(link_local(mac).into());
-        let answers = TokenBucket::new(ANSWERS_PER_SECOND_MAX, ANSWERS_BURST_MAX, Instant::ZERO);
-        Self { mac, addresses, answers }
     }
 
-    pub(crate) fn owns(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
-    }
-
-    /// Kept out of [`Router::route`], which is inlined into the corridor for the frames that are no question.
+    /// A frame to a group: a question of somebody who does not know our MAC, an announcement, or nothing for us.
     #[inline(never)]
-    fn hear(
+    fn group_frame(
         &mut self,
-        now: Instant,
+        turn: &mut Turn,
+        domain: DomainId,
         header: &EthernetHeader,
         frame: &mut FrameBuf,
     ) -> Result<Routed, DropReason> {
-        let packet = frame.bytes().get(HEADER_LEN..).unwrap_or_default();
-        let question = if header.dst == self.mac {
-            self.asked(header.ethertype, packet, frame.offload)?
-        } else {
-            let Some(question) = self.overheard(header.ethertype, packet, frame.offload)? else {
-                return Ok(Routed::Pass);
-            };
-            question
+        let heard = match header.ethertype {
+            ETHERTYPE_ARP => self.neighbours.hear_arp(turn, domain, header, frame)?,
+            ETHERTYPE_IPV6 if is_discovery(frame.bytes()) => match Packet::parse(frame) {
+                Ok(packet) => self.neighbours.hear_nd(turn, domain, header, &packet, frame)?,
+                // What a malformed one may mean to others is not ours to judge.
+                Err(_) => return Ok(Routed::Pass),
+            },
+            _ => return Ok(Routed::Pass),
         };
-        if !self.answers.take(now) {
-            return Err(DropReason::AnswerRate);
-        }
-        question.answer(self.mac, header.src, frame);
-        Ok(Routed::Answer)
+        Ok(heard_as(heard))
     }
 
-    /// A frame to a group: a question of somebody who does not know our MAC, or nothing for us.
-    fn overheard(
-        &self,
-        ethertype: u16,
-        packet: &[u8],
-        offload: Offload,
-    ) -> Result<Option<Question>, DropReason> {
-        match ethertype {
-            // A malformed one names nobody; what it may mean to others is not ours to judge.
-            ETHERTYPE_ARP => Ok(arp::Question::parse(self, packet).ok().flatten().map(Question::Arp)),
-            ETHERTYPE_IPV6 => {
-                let Ok(ip) = IpHeader::parse(packet) else { return Ok(None) };
-                Ok(nd::Question::parse(self, &ip, packet, offload)?.map(Question::Solicitation))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// A frame to our own MAC: whatever it is, it goes no further.
-    fn asked(&self, ethertype: u16, packet: &[u8], offload: Offload) -> Result<Question, DropReason> {
-        match ethertype {
+    /// A frame to our own MAC: whatever it is, it goes no further as it came.
+    #[inline(never)]
+    fn own_frame(
+        &mut self,
+        turn: &mut Turn,
+        arrival: Arrival,
+        frame: &mut FrameBuf,
+    ) -> Result<Routed, DropReason> {
+        let header = &arrival.header;
+        match header.ethertype {
             ETHERTYPE_ARP => {
-                arp::Question::parse(self, packet)?.map(Question::Arp).ok_or(DropReason::NoService)
+                let heard = self.neighbours.hear_arp(turn, arrival.domain, header, frame)?;
+                not_passed(heard_as(heard))
             }
             ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => {
-                let ip = IpHeader::parse(packet)?;
-                if ip.ethertype() != ethertype {
-                    return Err(DropReason::MalformedIp);
+                let packet = Packet::parse(frame)?;
+                if header.ethertype == ETHERTYPE_IPV6 && is_discovery(frame.bytes()) {
+                    let heard = self.neighbours.hear_nd(turn, arrival.domain, header, &packet, frame)?;
+                    return not_passed(heard_as(heard));
                 }
-                self.asked_ip(&ip, packet, offload)
+                self.packet(turn, &arrival, &packet, frame)
             }
             _ => Err(DropReason::NoService),
         }
     }
 
-    fn asked_ip(&self, ip: &IpHeader, packet: &[u8], offload: Offload) -> Result<Question, DropReason> {
-        if let Some(solicitation) = nd::Question::parse(self, ip, packet, offload)? {
-            return Ok(Question::Solicitation(solicitation));
-        }
-        if !self.owns(ip.dst) {
-            return Err(DropReason::NoRoute);
-        }
-        if ip.is_fragment || !matches!(ip.protocol, IpProtocol::Icmp | IpProtocol::Icmpv6) {
-            return Err(DropReason::NoService);
-        }
-        echo::Question::parse(ip, packet, offload)?.map(Question::Echo).ok_or(DropReason::NoService)
+    /// Whether one more echo may be answered in the domain.
+    pub(crate) fn may_answer(&mut self, now: Instant, domain: DomainId) -> Result<(), DropReason> {
+        let may = self.interfaces.in_domain_mut(domain).is_some_and(|interface| interface.answers.take(now));
+        if may { Ok(()) } else { Err(DropReason::AnswerRate) }
     }
-}
 
-/// What the router answers. The values are copies: the frame they came from is overwritten by the answer.
-#[derive(Clone, Copy, Debug)]
-enum Question {
-    Arp(arp::Question),
-    Solicitation(nd::Question),
-    Echo(echo::Question),
-}
+    /// An IP packet to our MAC, with the fragments that it sets free.
+    #[inline]
+    fn packet(
+        &mut self,
+        turn: &mut Turn,
+        arrival: &Arrival,
+        packet: &Packet,
+        frame: &mut FrameBuf,
+    ) -> Result<Routed, DropReason> {
+        let routed = self.one_packet(turn, arrival, packet, frame);
+        if packet.headers.fragment == Fragment::First {
+            self.release_fragments(turn);
+        }
+        routed
+    }
 
-impl Question {
-    /// Turns the frame into the answer from `mac` to `asker`.
-    fn answer(self, mac: Mac, asker: Mac, frame: &mut FrameBuf) {
-        match self {
-            Self::Arp(question) => question.answer(mac, asker, frame),
-            Self::Solicitation(question) => question.answer(mac, asker, frame),
-            Self::Echo(question) => question.answer(mac, asker, frame),
+    fn one_packet(
+        &mut self,
+        turn: &mut Turn,
+        arrival: &Arrival,
+        packet: &Packet,
+        frame: &mut FrameBuf,
+    ) -> Result<Routed, DropReason> {
+        match self.walk(turn, arrival, packet, frame) {
+            Ok(routed) => Ok(routed),
+            Err(Refused { reason, tell }) => {
+                if let Some(kind) = tell {
+                    self.tell(turn, arrival.domain, arrival.header.src, kind, packet, frame);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Walks the fragments on whose first has come. Their own walks have ended: they leave as frames of the router's.
+    #[cold]
+    fn release_fragments(&mut self, turn: &mut Turn) {
+        while let Some((port, domain, mut frame)) = self.fragments.released() {
+            let header =
+                EthernetHeader::parse(frame.bytes()).expect("what was parked has an Ethernet header");
+            let arrival = Arrival { port, domain, header };
+            let outcome =
+                Packet::parse(&frame).and_then(|packet| self.one_packet(turn, &arrival, &packet, &mut frame));
+            match outcome {
+                Ok(Routed::Forward(egress)) => turn.send(egress, frame),
+                Ok(Routed::Answer) => turn.send(domain, frame),
+                Ok(Routed::Pass | Routed::Consumed | Routed::Parked) => turn.pool.put(frame),
+                Err(reason) => turn.drop_parked(port, reason, frame),
+            }
+        }
+    }
+
+    /// Tells the sender of a packet why it goes no further, if that may be told.
+    #[cold]
+    fn tell(
+        &mut self,
+        turn: &mut Turn,
+        domain: DomainId,
+        sender: Mac,
+        kind: ErrorKind,
+        packet: &Packet,
+        frame: &FrameBuf,
+    ) {
+        let Some(interface) = self.interfaces.in_domain(domain) else { return };
+        let Some(address) = interface.speaker(packet.src) else { return };
+        if !turn.has_room() || !self.errors.take(turn.now, domain, packet.src) {
+            return;
+        }
+        let from = Sender { mac: interface.mac, address, to_mac: sender };
+        if let Some(error) = error::error(turn, kind, packet, frame.bytes(), from) {
+            turn.send(domain, error);
+        }
+    }
+
+    /// Tells the sender of a packet that waited in vain for its next hop. The packet stands as it would have left, so a
+    /// translated one is turned back first, and the way to its sender is looked up.
+    #[cold]
+    fn report_unreachable(&mut self, turn: &mut Turn, frame: &FrameBuf) {
+        let Ok(mut packet) = Packet::parse(frame) else { return };
+        let mut original = turn.buffer();
+        original.copy_from(frame);
+        if let Some(back) = packet.flow(frame.bytes()).and_then(|flow| self.connections.quoted(&flow)) {
+            crate::nat::rewrite(&mut original, &packet, back.src, back.dst);
+            (packet.src, packet.dst) = (back.src.address, back.dst.address);
+        }
+        let way_back = self.next_hop(packet.src, &original).ok();
+        if let Some((domain, address)) = way_back
+            && let Some(sender) = self.neighbours.known(domain, address)
+        {
+            self.tell(turn, domain, sender, ErrorKind::HostUnreachable, &packet, &original);
+        }
+        turn.pool.put(original);
+    }
+
+    /// The next hop's MAC address goes in front of the finished frame; or it waits for that.
+    pub(crate) fn resolve(
+        &mut self,
+        turn: &mut Turn,
+        port: PortId,
+        egress: DomainId,
+        next_hop: IpAddr,
+        frame: &mut FrameBuf,
+    ) -> Result<Routed, DropReason> {
+        match self.neighbours.resolve(turn, port, egress, next_hop, frame)? {
+            Resolution::Known(mac) => {
+                frame.bytes_mut()[..6].copy_from_slice(&mac.0);
+                Ok(Routed::Forward(egress))
+            }
+            Resolution::Parked => Ok(Routed::Parked),
         }
     }
 }
@@ -227,62 +349,23 @@ pub(crate) fn emit_ethernet(frame: &mut [u8], dst: Mac, src: Mac, ethertype: u16
     frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
 }
 
-/// fe80::/64 and the MAC as a modified EUI-64: the universal/local bit inverted, ff:fe in the middle
-/// (RFC 4291 §2.5.1 and appendix A).
-pub(crate) fn link_local(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+/// What discovery has made of a frame; it bounds its answers itself.
+const fn heard_as(heard: Heard) -> Routed {
+    match heard {
+        Heard::Pass => Routed::Pass,
+        Heard::Consumed => Routed::Consumed,
+        Heard::Answer => Routed::Answer,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::{GATEWAY_MAC, Heard, ask, ask_at, change, router};
-    use core::time::Duration;
+/// What was addressed to us alone and means nothing to us means nothing to anybody.
+fn not_passed(routed: Routed) -> Result<Routed, DropReason> {
+    if routed == Routed::Pass { Err(DropReason::NoService) } else { Ok(routed) }
+}
 
-    /// An experimental protocol (IEEE 802 local experimental ethertype 1) from one station to another.
-    const OTHERS: [u8; 16] = [2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, 0xaa, 0xbb];
-
-    #[test]
-    fn frames_between_stations_pass() {
-        assert_eq!(ask(&OTHERS), Heard::Pass);
-        assert_eq!(ask(&change(&OTHERS, 0, &[0xff; 6])), Heard::Pass);
-        assert_eq!(ask(&change(&OTHERS, 0, &GATEWAY_MAC.0)), Heard::Drop(DropReason::NoService));
-    }
-
-    #[test]
-    fn a_domain_without_a_gateway_asks_nobody() {
-        let question = arp::tests::ARP_REQUEST;
-        let mut router = router();
-        for domain in [0, 2, u16::MAX] {
-            assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(domain), &question), Heard::Pass);
-        }
-        crate::tests::configure(&mut router, &RouterPlan::default());
-        assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(1), &question), Heard::Pass);
-    }
-
-    #[test]
-    fn answers_are_limited_and_the_limit_recovers() {
-        let mut router = router();
-        let mut answers = |now, count| {
-            (0..count)
-                .filter(|_| match ask_at(&mut router, now, DomainId(1), &arp::tests::ARP_REQUEST) {
-                    Heard::Answer(_) => true,
-                    Heard::Drop(DropReason::AnswerRate) => false,
-                    other @ (Heard::Pass | Heard::Drop(_)) => panic!("{other:?}"),
-                })
-                .count() as u64
-        };
-        let start = Instant::from_secs(1);
-        assert_eq!(answers(start, 2 * ANSWERS_BURST_MAX), ANSWERS_BURST_MAX);
-        let later = start + Duration::from_millis(10);
-        assert_eq!(answers(later, 2 * ANSWERS_BURST_MAX), ANSWERS_PER_SECOND_MAX / 100);
-    }
-
-    #[test]
-    fn the_link_local_address_is_the_modified_eui_64() {
-        // The example of RFC 2464 §4, whose MAC is 34-56-78-9A-BC-DE.
-        let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
-        assert_eq!(link_local(mac), "fe80::3656:78ff:fe9a:bcde".parse::<Ipv6Addr>().unwrap());
-    }
+/// Whether an IPv6 packet is neighbour or router discovery (RFC 4861 §4), by its first octets alone.
+fn is_discovery(bytes: &[u8]) -> bool {
+    let next_header = bytes.get(HEADER_LEN + 6);
+    let kind = bytes.get(HEADER_LEN + IPV6_HEADER_LEN);
+    next_header == Some(&PROTOCOL_ICMPV6) && kind.is_some_and(|kind| (133..=137).contains(kind))
 }

@@ -1,6 +1,7 @@
 //! What the tests of all answers share, and what holds for every answer to any octets.
 
 use core::net::IpAddr;
+use core::time::Duration;
 use std::vec::Vec;
 
 use proptest::prelude::*;
@@ -8,7 +9,10 @@ use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, checksum};
 use wire::ethernet::EthernetHeader;
 use wire::{Cidr, DomainId, DropReason, FramePool, Instant, Mac, Offload, PortId, UnicastMac};
 
-use crate::{Gateway, Made, Routed, Router, RouterPlan, Turn, arp, echo, nd};
+use crate::icmp::echo;
+use crate::interface::{ANSWERS_BURST_MAX, ANSWERS_PER_SECOND_MAX};
+use crate::neighbour::{arp, nd};
+use crate::{Gateway, Made, Routed, Router, RouterPlan, Turn};
 
 pub(crate) const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -17,6 +21,7 @@ pub(crate) const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 pub(crate) enum Heard {
     Pass,
     Answer(Vec<u8>),
+    Consumed,
     Drop(DropReason),
 }
 
@@ -68,7 +73,8 @@ fn walk(router: &mut Router, now: Instant, domain: DomainId, bytes: &[u8], offlo
             assert_eq!(frame.offload, Offload::NONE);
             Heard::Answer(frame.bytes().to_vec())
         }
-        Ok(other @ (Routed::Forward(_) | Routed::Consumed | Routed::Parked)) => panic!("{other:?}"),
+        Ok(Routed::Consumed) => Heard::Consumed,
+        Ok(other @ (Routed::Forward(_) | Routed::Parked)) => panic!("there is no way out: {other:?}"),
         Err(reason) => Heard::Drop(reason),
     }
 }
@@ -142,6 +148,45 @@ fn check(question: &[u8], heard: &Heard) -> Result<(), TestCaseError> {
         _ => prop_assert!(false, "no answer is of another type"),
     }
     Ok(())
+}
+
+/// An experimental protocol (IEEE 802 local experimental ethertype 1) from one station to another.
+const OTHERS: [u8; 16] = [2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, 0xaa, 0xbb];
+
+#[test]
+fn frames_between_stations_pass() {
+    assert_eq!(ask(&OTHERS), Heard::Pass);
+    assert_eq!(ask(&change(&OTHERS, 0, &[0xff; 6])), Heard::Pass);
+    assert_eq!(ask(&change(&OTHERS, 0, &GATEWAY_MAC.0)), Heard::Drop(DropReason::NoService));
+}
+
+#[test]
+fn a_domain_without_a_gateway_asks_nobody() {
+    let question = arp::tests::ARP_REQUEST;
+    let mut router = router();
+    for domain in [0, 2, u16::MAX] {
+        assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(domain), &question), Heard::Pass);
+    }
+    configure(&mut router, &RouterPlan::default());
+    assert_eq!(ask_at(&mut router, Instant::ZERO, DomainId(1), &question), Heard::Pass);
+}
+
+#[test]
+fn answers_are_limited_and_the_limit_recovers() {
+    let mut router = router();
+    let mut answers = |now, count| {
+        (0..count)
+            .filter(|_| match ask_at(&mut router, now, DomainId(1), &arp::tests::ARP_REQUEST) {
+                Heard::Answer(_) => true,
+                Heard::Drop(DropReason::AnswerRate) => false,
+                other @ (Heard::Pass | Heard::Consumed | Heard::Drop(_)) => panic!("{other:?}"),
+            })
+            .count() as u64
+    };
+    let start = Instant::from_secs(1);
+    assert_eq!(answers(start, 2 * ANSWERS_BURST_MAX), ANSWERS_BURST_MAX);
+    let later = start + Duration::from_millis(10);
+    assert_eq!(answers(later, 2 * ANSWERS_BURST_MAX), ANSWERS_PER_SECOND_MAX / 100);
 }
 
 proptest! {

@@ -341,6 +341,14 @@ impl Connections {
         published_in(&self.v6, flow, &Tuple::of(flow.src, flow.dst)?)
     }
 
+    /// The inside address that an outside one stands for as a whole.
+    pub fn inside_of(&self, outside: IpAddr) -> Option<IpAddr> {
+        match outside {
+            IpAddr::V4(outside) => self.v4.published.inside_of(outside).map(IpAddr::V4),
+            IpAddr::V6(outside) => self.v6.published.inside_of(outside).map(IpAddr::V6),
+        }
+    }
+
     /// The outside address that an inside one has to itself.
     pub fn one_to_one(&self, inside: IpAddr) -> Option<IpAddr> {
         match inside {

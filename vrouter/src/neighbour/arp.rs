@@ -15,7 +15,7 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 use wire::ethernet::{ETHERTYPE_ARP, HEADER_LEN};
 use wire::{DropReason, FrameBuf, Mac, UnicastMac};
 
-use crate::router::{Station, emit_ethernet};
+use crate::router::emit_ethernet;
 
 /// Octets of an ARP packet for Ethernet and IPv4.
 const ARP_LEN: usize = 28;
@@ -102,27 +102,6 @@ impl Message {
     }
 }
 
-/// A request for an address of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Question(Message);
-
-impl Question {
-    /// `None` if the packet is no request for an address that the station owns.
-    ///
-    /// # Errors
-    /// As [`Message::parse`].
-    pub(crate) fn parse(station: &Station, packet: &[u8]) -> Result<Option<Self>, DropReason> {
-        let message = Message::parse(packet)?;
-        let is_for_us = message.is_question() && station.owns(message.target_ip.into());
-        Ok(is_for_us.then_some(Self(message)))
-    }
-
-    /// Turns the frame into the reply.
-    pub(crate) fn answer(self, mac: Mac, asker: Mac, frame: &mut FrameBuf) {
-        self.0.reply(mac).emit(asker, frame);
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -180,7 +159,6 @@ pub(crate) mod tests {
         let to_us = change(&ARP_REQUEST, 0, &[2, 0, 0, 0, 0, 1]);
         for (what, frame, reason) in [
             ("another's address", change(&to_us, 41, &[2]), DropReason::NoService),
-            ("a reply", change(&to_us, 21, &[2]), DropReason::NoService),
             ("another hardware", change(&to_us, 15, &[6]), DropReason::MalformedArp),
             ("long addresses", change(&to_us, 18, &[8]), DropReason::MalformedArp),
             ("a group as sender", change(&to_us, 22, &[3]), DropReason::MalformedArp),
@@ -189,5 +167,7 @@ pub(crate) mod tests {
         ] {
             assert_eq!(ask(&frame), Heard::Drop(reason), "{what}");
         }
+        let reply = change(&to_us, 21, &[2]);
+        assert_eq!(ask(&reply), Heard::Consumed);
     }
 }

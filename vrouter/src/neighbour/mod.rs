@@ -200,6 +200,18 @@ impl Neighbours {
         }
     }
 
+    /// The MAC address of a neighbour, if it is known. Looking does not count as use.
+    pub fn known(&self, domain: DomainId, address: IpAddr) -> Option<Mac> {
+        let entry = self.table.find(NeighbourName { domain, address })?;
+        match entry.state {
+            NeighbourState::Reachable
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+            | NeighbourState::Probe => Some(entry.mac),
+            NeighbourState::Incomplete | NeighbourState::Failed => None,
+        }
+    }
+
     /// Frames that are given up because their next hop did not answer: the port they came in through, and the domain
     /// that they were for. Who takes them tells their senders and ends them ([`Turn::drop_parked`]).
     pub fn take_failed(&mut self) -> impl Iterator<Item = (PortId, DomainId, FrameBuf)> {

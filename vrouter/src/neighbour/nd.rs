@@ -15,15 +15,14 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use smoltcp::wire::IpProtocol;
 use wire::ethernet::{ETHERTYPE_IPV6, HEADER_LEN};
-use wire::headers::{Family, Fragment};
+use wire::headers::{Family, Fragment, IPV6_HEADER_LEN};
 use wire::{DropReason, FrameBuf, Mac, Offload, UnicastMac};
 
-use crate::ip::{self, IPV6_HEADER_LEN, IpHeader};
+use crate::ip;
 use crate::packet::Packet;
 use crate::plan::is_host;
-use crate::router::{Station, emit_ethernet};
+use crate::router::emit_ethernet;
 
 pub(super) const ROUTER_SOLICITATION: u8 = 133;
 pub(super) const SOLICITATION: u8 = 135;
@@ -75,14 +74,6 @@ impl<'a> Message<'a> {
         let octets = packet.l4(frame.bytes());
         let hop_limit = packet.hop_limit;
         Some(Self { kind, src, dst, hop_limit, offload: frame.offload, octets })
-    }
-
-    /// The same of a packet whose header has been read.
-    fn with_header(ip: &IpHeader, packet: &'a [u8], offload: Offload) -> Option<Self> {
-        let (IpAddr::V6(src), IpAddr::V6(dst)) = (ip.src, ip.dst) else { return None };
-        let octets = ip.payload(packet);
-        let &kind = octets.first().filter(|_| ip.protocol == IpProtocol::Icmpv6)?;
-        Some(Self { kind, src, dst, hop_limit: ip.hop_limit, offload, octets })
     }
 
     /// Whom a solicitation or advertisement is about; `None` if it ends before it says so.
@@ -234,41 +225,6 @@ pub(super) fn emit(
 fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::from_octets([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
-}
-
-/// A solicitation for an address of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
-    /// `None`: the asker has no address yet and probes whether it may take the target.
-    asker: Option<Ipv6Addr>,
-    target: Ipv6Addr,
-}
-
-impl Question {
-    /// `None` if the packet is no solicitation for an address that the station owns.
-    ///
-    /// # Errors
-    /// `route.malformed-ip` if it is, but must not be believed (RFC 4861 §7.1.1).
-    pub(crate) fn parse(
-        station: &Station,
-        ip: &IpHeader,
-        packet: &[u8],
-        offload: Offload,
-    ) -> Result<Option<Self>, DropReason> {
-        let message =
-            Message::with_header(ip, packet, offload).filter(|message| message.kind == SOLICITATION);
-        let Some(message) = message else { return Ok(None) };
-        let Some(target) = message.target().filter(|&target| station.owns(target.into())) else {
-            return Ok(None);
-        };
-        message.check_solicitation()?;
-        Ok(Some(Self { asker: (!message.src.is_unspecified()).then_some(message.src), target }))
-    }
-
-    /// Turns the frame into the advertisement.
-    pub(crate) fn answer(self, mac: Mac, asker: Mac, frame: &mut FrameBuf) {
-        emit_answer(self.target, mac, self.asker.map(|address| (asker, address)), frame);
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,163 @@
+//! Policy: may this connection be? Asked once, for its first packet; what belongs to a connection that may be passes.
+//!
+//! In order: nothing comes in from the uplink unasked; internal networks never meet the uplink; networks that are
+//! isolated are not routed to each other, and nothing is routed back into a network whose stations are kept apart; then
+//! the access list, first match wins, no match allows. What is published overrules isolation (that is what publishing is
+//! for), never `internal` and never the access list.
+//!
+//! A change of policy holds for connections that begin after it. Limit: [`crate::plan::ACL_RULES_MAX`] rules.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use wire::{DomainId, DropReason};
+
+use crate::icmp::error::ErrorKind;
+use crate::interface::Interfaces;
+use crate::packet::Endpoint;
+use crate::plan::{AclAction, AclEnd, AclRule, NetworkPolicy, Protocol, Side};
+use crate::turn::{Notice, Turn};
+
+/// A packet goes no further, and whether its sender is told why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) reason: DropReason,
+    pub(crate) tell: Option<ErrorKind>,
+}
+
+impl From<DropReason> for Refused {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, tell: None }
+    }
+}
+
+impl Refused {
+    pub(crate) const fn and_tell(reason: DropReason, kind: ErrorKind) -> Self {
+        Self { reason, tell: Some(kind) }
+    }
+}
+
+/// A connection that wants to begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// Where its first packet came in.
+    pub(crate) from: DomainId,
+    /// Where it would leave.
+    pub(crate) to: DomainId,
+    /// `None`: a protocol without L4 ports.
+    pub(crate) protocol: Option<Protocol>,
+    /// Who begins it.
+    pub(crate) src: IpAddr,
+    /// Whom it is for, after DNAT.
+    pub(crate) dst: Endpoint,
+    /// It was addressed to something published, or to an address that is the station's as a whole.
+    pub(crate) is_invited: bool,
+}
+
+/// The access list and how often each rule has matched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Acl {
+    rules: Vec<AclRule>,
+    hits: Vec<u64>,
+}
+
+/// Whether the sides that the connection joins may be joined.
+///
+/// # Errors
+/// `route.unsolicited`, `route.internal` or `route.isolated`. Inside senders are told, outside ones never.
+pub(crate) fn check_sides(interfaces: &Interfaces, attempt: &Attempt) -> Result<(), Refused> {
+    let side = |domain| interfaces.in_domain(domain).map(|interface| &interface.gateway.side);
+    let (Some(from), Some(to)) = (side(attempt.from), side(attempt.to)) else {
+        return Err(DropReason::NoRoute.into());
+    };
+    let refuse = |reason| Err(Refused::and_tell(reason, ErrorKind::AdminProhibited));
+    match (from, to) {
+        (Side::Uplink, Side::Network(to)) if to.internal => Err(DropReason::Internal.into()),
+        (Side::Uplink, _) if !attempt.is_invited => Err(DropReason::Unsolicited.into()),
+        (Side::Uplink, _) => Ok(()),
+        (Side::Network(from), Side::Uplink) if from.internal => refuse(DropReason::Internal),
+        (Side::Network(_), Side::Uplink) => Ok(()),
+        (Side::Network(from), Side::Network(to)) if attempt.is_invited || may_meet(attempt, from, to) => {
+            Ok(())
+        }
+        (Side::Network(_), Side::Network(_)) => refuse(DropReason::IsolatedNetworks),
+    }
+}
+
+fn may_meet(attempt: &Attempt, from: &NetworkPolicy, to: &NetworkPolicy) -> bool {
+    if attempt.from == attempt.to { !from.separate_stations } else { !(from.isolated && to.isolated) }
+}
+
+impl Acl {
+    /// Takes a new list. A rule that stays keeps its hits, wherever it stands.
+    pub(crate) fn configure(&mut self, rules: &[AclRule]) {
+        if self.rules == rules {
+            return;
+        }
+        let mut hits = vec![0; rules.len()];
+        let mut taken = vec![false; self.rules.len()];
+        for (rule, hits) in rules.iter().zip(&mut hits) {
+            let known = (0..self.rules.len()).find(|&index| !taken[index] && self.rules[index] == *rule);
+            if let Some(index) = known {
+                taken[index] = true;
+                *hits = self.hits[index];
+            }
+        }
+        self.rules = rules.to_vec();
+        self.hits = hits;
+    }
+
+    /// Whether connections between networks have to be remembered, so that answers pass whatever the list says.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// How often each rule has matched, in the order of the plan.
+    pub(crate) fn hits(&self) -> &[u64] {
+        &self.hits
+    }
+
+    /// # Errors
+    /// `route.acl-denied`; a sender inside is told.
+    pub(crate) fn check(
+        &mut self,
+        turn: &mut Turn,
+        attempt: &Attempt,
+        is_from_inside: bool,
+    ) -> Result<(), Refused> {
+        for (index, (rule, hits)) in self.rules.iter().zip(&mut self.hits).enumerate() {
+            if !matches(rule, attempt) {
+                continue;
+            }
+            *hits += 1;
+            match rule.action {
+                AclAction::Allow => return Ok(()),
+                AclAction::Deny if is_from_inside => {
+                    return Err(Refused::and_tell(DropReason::AclDenied, ErrorKind::AdminProhibited));
+                }
+                AclAction::Deny => return Err(DropReason::AclDenied.into()),
+                AclAction::Log => turn.notice(Notice::AclLogged {
+                    rule: u16::try_from(index).expect("rules are few"),
+                    src: attempt.src,
+                    dst: attempt.dst.address,
+                    dst_l4_port: attempt.dst.l4_port,
+                }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn matches(rule: &AclRule, attempt: &Attempt) -> bool {
+    let is_end = |end: &AclEnd, domain: DomainId, address: IpAddr| match end {
+        AclEnd::Anyone => true,
+        AclEnd::Domain(named) => *named == domain,
+        AclEnd::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(address)),
+    };
+    let has_l4_port = |(first, last): (u16, u16)| (first..=last).contains(&attempt.dst.l4_port);
+    rule.protocol.is_none_or(|protocol| attempt.protocol == Some(protocol))
+        && rule.l4_ports.is_none_or(has_l4_port)
+        && is_end(&rule.from, attempt.from, attempt.src)
+        && is_end(&rule.to, attempt.to, attempt.dst.address)
+}
