@@ -13,7 +13,8 @@
 
 mod traffic;
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,6 +57,24 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Prints a line, as `println!` does without its panic.
+macro_rules! say {
+    ($($line:tt)*) => { print(format_args!($($line)*)) };
+}
+
+/// Prints a line. If nobody reads any more (`tapestry demo | head`) that is enough: the process ends, and with it go the
+/// namespaces, the devices and the switch.
+fn print(line: fmt::Arguments<'_>) {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("error: demo: standard output: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
 /// What the demo cannot do without, in words. `tun` is the device that makes TAP devices.
 fn prerequisites(tun: &Path) -> Result<(), ApiError> {
     let missing = |what: &str, why: &str, next: &str| {
@@ -83,7 +102,7 @@ fn prerequisites(tun: &Path) -> Result<(), ApiError> {
 
 /// Steps that failed.
 fn show() -> Result<usize, Box<dyn std::error::Error>> {
-    println!("Two networks, four stations in throw-away namespaces, one userspace switch between them.\n");
+    say!("Two networks, four stations in throw-away namespaces, one userspace switch between them.\n");
     let namespaces = STATIONS.map(|(name, ..)| Namespace::anonymous(name));
     let [blue1, blue2, red1, red2] = namespaces;
     let (blue1, blue2, red1, red2) = (blue1?, blue2?, red1?, red2?);
@@ -102,7 +121,7 @@ fn show() -> Result<usize, Box<dyn std::error::Error>> {
     steps.bulk(&blue2, &blue1, "fd00:16::2");
     show_tables(&supervisor)?;
     supervisor.stop();
-    println!("\nEverything above has vanished: no interface, namespace or file is left.");
+    say!("\nEverything above has vanished: no interface, namespace or file is left.");
     Ok(steps.failed)
 }
 
@@ -135,10 +154,10 @@ struct Steps {
 impl Steps {
     fn tell(&mut self, what: &str, outcome: Result<String, String>) {
         match outcome {
-            Ok(how) => println!("  ok    {what:<44} {how}"),
+            Ok(how) => say!("  ok    {what:<44} {how}"),
             Err(why) => {
                 self.failed += 1;
-                println!("  FAIL  {what:<44} {why}");
+                say!("  FAIL  {what:<44} {why}");
             }
         }
     }
@@ -182,18 +201,21 @@ fn address(text: &str) -> IpAddr {
 
 /// What the switch has learned and dropped, as `tapestry fdb ls` and `tapestry drops` show it.
 fn show_tables(supervisor: &Arc<Supervisor>) -> Result<(), ApiError> {
-    println!("\nStations that the switch has learned (`tapestry fdb ls`):");
+    say!("\nStations that the switch has learned (`tapestry fdb ls`):");
     for station in supervisor.stations(&StationFilter::default())? {
-        println!("  {:<8} {}  {:<10} {}", station.network, station.mac, station.port, station.kind.as_str());
+        say!("  {:<8} {}  {:<10} {}", station.network, station.mac, station.port, station.kind.as_str());
     }
-    println!("\nFrames it dropped, and why (`tapestry drops`):");
+    say!("\nFrames it dropped, and why (`tapestry drops`):");
     for drop in supervisor.drops()? {
-        println!("  {:>6}  {:<28} {}", drop.count, drop.reason, drop.sentence);
+        say!("  {:>6}  {:<28} {}", drop.count, drop.reason, drop.sentence);
     }
     let totals = supervisor.status()?.totals;
-    println!(
+    say!(
         "\n{} frames came in, super-segments of up to 64 KiB counted once: {} forwarded, {} answered, {} dropped.",
-        totals.received, totals.forwarded, totals.consumed, totals.dropped
+        totals.received,
+        totals.forwarded,
+        totals.consumed,
+        totals.dropped
     );
     Ok(())
 }

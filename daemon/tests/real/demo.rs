@@ -1,5 +1,6 @@
 //! `tapestry demo`, as a newcomer runs it.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
@@ -21,6 +22,21 @@ fn the_demo_works_twice_in_a_row() {
         assert!(text.contains("Gbit/s") && text.contains("route.no-route"), "{text}");
         assert!(!text.contains("FAIL"), "{text}");
     }
+}
+
+#[test]
+fn the_demo_ends_quietly_when_nobody_reads_any_more() {
+    if !able() {
+        return;
+    }
+    let mut command = tapestry("/nowhere".as_ref());
+    let mut demo = start(command.arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut first = String::new();
+    BufReader::new(demo.stdout.take().unwrap()).read_line(&mut first).unwrap(); // And closes the pipe.
+    assert!(first.starts_with("Two networks"), "{first}");
+    let output = demo.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
 
 #[test]
