@@ -22,7 +22,7 @@ use std::path::Path;
 
 use wire::{Cidr, Mac};
 
-use crate::port::{Origin, Tap};
+use crate::port::{Origin, Tap, holder};
 use crate::sys::tried;
 
 mod namespace;
@@ -233,10 +233,17 @@ fn index_of(namespace: &Namespace, name: &str) -> io::Result<u32> {
     Ok(find(namespace, name)?.ok_or_else(missing)?.index)
 }
 
+/// Why the name cannot be had, and who has it: a TAP device goes with the process that holds it.
 fn name_taken(there: &Namespace, name: &str, kind: Option<&str>) -> io::Error {
-    let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
+    let is_tap = kind.is_none_or(|kind| kind == "tun");
+    let holder = is_tap.then(|| there.run(|| holder::of(name)).ok().flatten()).flatten();
+    let (whose, remedy) = match (holder, kind) {
+        (Some(holder), _) => (format!(", held by {holder}"), "end that"),
+        (None, Some(kind)) => (format!(" ({kind})"), "remove that"),
+        (None, None) => (String::new(), "remove that"),
+    };
     let message =
-        format!("{there} has an interface {name} already{kind}: remove that, or choose another ifname");
+        format!("{there} has an interface {name} already{whose}: {remedy}, or choose another ifname");
     io::Error::new(ErrorKind::AlreadyExists, message)
 }
 

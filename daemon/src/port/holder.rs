@@ -16,7 +16,7 @@ use crate::sys::tun;
 
 /// A process with a descriptor on a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(crate) struct Holder {
     pid: i32,
     command: String,
     /// Whether the device is known to be in the calling thread's namespace; otherwise only its name matches.
@@ -30,10 +30,10 @@ impl fmt::Display for Holder {
 }
 
 /// A process with a descriptor on the TAP device of this name in the calling thread's namespace; failing that, one that
-/// may have, because its descriptors cannot be borrowed. Walks all of /proc: for adoption and its error messages only.
+/// may have, because its descriptors cannot be borrowed. Walks all of /proc: for adoption and error messages only.
 ///
 /// This process counts too: a configuration may name one device twice.
-pub(super) fn of(name: &str) -> Option<Holder> {
+pub(crate) fn of(name: &str) -> Option<Holder> {
     let here = identity(Namespace::current().ok()?.as_fd()).ok()?;
     let line = format!("iff:\t{name}");
     let mut uncertain = None;

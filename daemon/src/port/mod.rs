@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use wire::{FrameBuf, Offload};
 
-mod holder;
+pub(crate) mod holder;
 mod nic;
 mod steering;
 mod tap;

@@ -193,7 +193,18 @@ fn a_change_that_fails_changes_nothing() {
     let daemon = Daemon::start(&configuration("", &[&ns1, &ns2]));
     let before = daemon.json(&["port", "ls"]).as_array().unwrap().len();
     let path = ns1.path().to_str().unwrap().to_owned();
-    let cases: [(&[&str], i32, &str); 5] = [
+    let held = ns1
+        .run(|| {
+            let file = tun::open().unwrap();
+            tun::attach(file.as_fd(), "tap7", tun::IFF_TAP | tun::IFF_NO_PI).unwrap();
+            file
+        })
+        .unwrap();
+    let holder = format!("tap7 already, held by process {} (", std::process::id());
+    let before_all = daemon.ask(&["config"]).stdout;
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["port", "add", "y", "--network", "a", "--netns", &path, "--ifname", "tap7"], 2, &holder),
+        (&["port", "add", "y", "--network", "a", "--mac", "02:42:ac:10:00:03"], 2, "02:42:ac:10:00:03"),
         (&["port", "add", "y", "--network", "a", "--netns", "no-such-namespace"], 2, "no-such-namespace"),
         (&["port", "add", "y", "--network", "a", "--netns", &path, "--ifname", "lo"], 2, "lo"),
         (&["port", "add", "y", "--network", "a", "--address", "172.16.0.3/16"], 2, "172.16.0.3"),
@@ -206,11 +217,14 @@ fn a_change_that_fails_changes_nothing() {
         assert_eq!(output.status.code(), Some(code), "{words:?}: {text}");
         assert!(text.contains(mentioned), "{words:?}: {text}");
     }
+    assert_eq!(names(&ns1), ["eth0", "tap7"]);
+    drop(held);
     // A replacement that cannot be made gives the old device back.
     let output =
         daemon.ask(&["port", "set", "p0", "--address", "172.16.0.2/16", "--netns", "no-such-namespace"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(daemon.json(&["port", "ls"]).as_array().unwrap().len(), before);
+    assert_eq!(daemon.ask(&["config"]).stdout, before_all);
     numbered(&ns1, &ns2, "172.16.0.3", 1, 100, |_| {});
 }
 
