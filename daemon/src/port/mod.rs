@@ -11,6 +11,8 @@ use wire::{FrameBuf, Offload};
 
 pub(crate) mod holder;
 mod nic;
+#[cfg(test)]
+pub(crate) mod pipe;
 mod steering;
 mod tap;
 

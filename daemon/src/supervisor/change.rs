@@ -10,14 +10,10 @@ use std::sync::Arc;
 use config::{Change, Changes, Compiled, Config};
 use wire::PortId;
 
-use super::device::{self, Blueprint, Device};
+use super::device::{self, Blueprint, Device, Made};
 use super::{State, Supervisor, view};
 use crate::api::{ApiError, ErrorKind};
 use crate::events::{Event, EventKind};
-use crate::port::PortIo;
-
-/// A device made for a change that is not in force yet.
-type Made = (Device, Vec<Box<dyn PortIo>>);
 
 impl Supervisor {
     /// Replaces the configuration by what `edit` makes of it, and says what that came to. On an error the old one holds.
@@ -70,7 +66,7 @@ impl Supervisor {
             state.devices.insert(name, device);
         }
         for (name, blueprint) in steps.retried {
-            match device::build(&blueprint, self.workers.count()) {
+            match (self.build)(&blueprint, self.workers.count()) {
                 Ok((mut device, queues)) => {
                     device.generation = state.generation;
                     attaching.push((compiled.ports[&name].id, queues));
@@ -108,7 +104,7 @@ impl Supervisor {
         });
         for (name, blueprint) in beside {
             let device =
-                device::build(blueprint, queues).map_err(|error| refused(&port_called(name), &error))?;
+                (self.build)(blueprint, queues).map_err(|error| refused(&port_called(name), &error))?;
             made.insert(name.clone(), device);
         }
         let mut detached: BTreeMap<PortId, &Leaving> = BTreeMap::new();
@@ -117,7 +113,7 @@ impl Supervisor {
                 self.workers.detach(old.id);
                 detached.insert(old.id, old);
             }
-            match device::build(blueprint, queues) {
+            match (self.build)(blueprint, queues) {
                 Ok(device) => {
                     made.insert(name.clone(), device);
                 }
@@ -134,7 +130,7 @@ impl Supervisor {
     /// Makes the devices again that had to go before their successors were refused.
     fn restore<'a>(&self, state: &mut State, detached: impl Iterator<Item = &'a Leaving>) {
         for Leaving { name, id, blueprint } in detached {
-            let again = device::build(blueprint, self.workers.count()).and_then(|(mut device, queues)| {
+            let again = (self.build)(blueprint, self.workers.count()).and_then(|(mut device, queues)| {
                 state.generation += 1;
                 device.generation = state.generation;
                 match self.workers.attach(vec![(*id, queues)], state.generation).pop() {

@@ -30,6 +30,9 @@ pub(super) struct Device {
     pub(super) failed: Option<String>,
 }
 
+/// A device and its queues, one for each worker.
+pub(super) type Made = (Device, Vec<Box<dyn PortIo>>);
+
 /// What a port wants; `None` for one that this version has no driver for.
 pub(super) fn blueprint_of(port: &CompiledPort) -> Option<&Blueprint> {
     match &port.kind {
@@ -73,7 +76,7 @@ pub(super) fn check(blueprint: &Blueprint) -> io::Result<()> {
 ///
 /// # Errors
 /// With what was tried. Nothing is left behind.
-pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<(Device, Vec<Box<dyn PortIo>>)> {
+pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<Made> {
     let namespace = blueprint.netns.as_deref().map(Namespace::open).transpose()?;
     let queue_count = u16::try_from(queues).expect("workers are few");
     let exists = namespace.is_none() && link::find(&Namespace::current()?, &blueprint.ifname)?.is_some();

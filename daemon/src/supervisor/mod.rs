@@ -12,6 +12,8 @@
 mod change;
 mod device;
 mod operations;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watch;
 
@@ -44,8 +46,13 @@ pub struct Supervisor {
     started: Instant,
     events: EventLog,
     workers: Workers,
+    /// Makes devices; tests have others than TAPs.
+    build: Box<Build>,
     state: Mutex<State>,
 }
+
+/// See [`device::build`].
+type Build = dyn Fn(&device::Blueprint, usize) -> io::Result<device::Made> + Send + Sync;
 
 /// What a change changes.
 struct State {
@@ -64,6 +71,10 @@ impl Supervisor {
     /// # Errors
     /// If a device cannot be made. Nothing is left behind then.
     pub fn start(config: Config, options: Options) -> Result<Arc<Self>, ApiError> {
+        Self::start_with(config, options, Box::new(device::build))
+    }
+
+    fn start_with(config: Config, options: Options, build: Box<Build>) -> Result<Arc<Self>, ApiError> {
         let mut ids = Ids::default();
         let empty =
             Config::new(Document { workers: config.workers, spin_us: config.spin_us, ..Document::default() })
@@ -80,6 +91,7 @@ impl Supervisor {
             started: Instant::now(),
             events: EventLog::default(),
             workers,
+            build,
             state: Mutex::new(State {
                 config: empty,
                 ids,

@@ -1,7 +1,5 @@
 //! Workers over socket pairs instead of TAPs: the same loop, without privilege. The far end of each pair is the station.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,80 +8,11 @@ use crossbeam_channel::Sender;
 use node::{Event, Plan};
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
-use wire::{DomainId, DropReason, FlowHash, FrameBuf, Offload, PortId};
+use wire::{DomainId, DropReason, FlowHash, Offload, PortId};
 
 use super::{Command, Options, Report, Workers};
 use crate::port::PortIo;
-
-/// Long enough for any machine; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PANIC_PILL: &[u8] = b"panic";
-const VANISH_PILL: &[u8] = b"vanish";
-const REFUSE_PILL: &[u8] = b"refuse";
-const UNREADABLE_PILL: &[u8] = b"unreadable";
-
-/// A port whose device is one end of a socket pair. What it receives may make it panic or vanish; it may refuse
-/// to send.
-struct Pipe {
-    device: UnixDatagram,
-    /// Where sent frames go instead of the device: a socket holds ten datagrams and refuses more, this one makes the
-    /// worker wait.
-    patient: Option<Sender<Vec<u8>>>,
-    /// Whether it says EINVAL to frames with offload metadata, as some kernels did (tailscale issue 13041).
-    refuses_offload: bool,
-    /// Frames that it says it had no room for.
-    overruns: u64,
-    is_only_queue: bool,
-}
-
-impl PortIo for Pipe {
-    fn receive(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
-        let read = self.device.recv(frame.receive_area())?;
-        frame.received(read);
-        if frame.bytes().ends_with(PANIC_PILL) {
-            panic!("swallowed a pill");
-        }
-        if frame.bytes().ends_with(VANISH_PILL) {
-            return Err(io::Error::from_raw_os_error(libc::EBADFD));
-        }
-        if frame.bytes().ends_with(UNREADABLE_PILL) {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, frame: &mut FrameBuf) -> io::Result<()> {
-        let is_refused = self.refuses_offload && frame.offload != Offload::NONE;
-        if is_refused || frame.bytes().ends_with(REFUSE_PILL) {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        if let Some(patient) = &self.patient {
-            patient.send(frame.bytes().to_vec()).expect("the test listens");
-            return Ok(());
-        }
-        self.device.send(frame.send_area()).map(drop)
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.device.as_fd()
-    }
-
-    fn is_only_queue(&self) -> bool {
-        self.is_only_queue
-    }
-
-    fn take_overruns(&mut self) -> u64 {
-        std::mem::take(&mut self.overruns)
-    }
-}
-
-/// A port's end of a socket pair, and the station's.
-fn pipe() -> (Pipe, UnixDatagram) {
-    let (device, far) = UnixDatagram::pair().unwrap();
-    device.set_nonblocking(true).unwrap();
-    far.set_read_timeout(Some(PATIENCE)).unwrap();
-    (Pipe { device, patient: None, refuses_offload: false, overruns: 0, is_only_queue: false }, far)
-}
+use crate::port::pipe::{PATIENCE, PANIC_PILL, Pipe, REFUSE_PILL, UNREADABLE_PILL, VANISH_PILL, pipe};
 
 /// A switch with one domain, and the far ends of its ports' queues.
 struct Bench {
