@@ -1,10 +1,10 @@
-//! Debian packages that the tests in network namespaces use, installed if they are missing.
+//! Debian packages that tests use, installed if they are missing.
 
 use crate::step::{Failed, Step};
 
 /// Package, and a program of it that shows whether it is there. The switch itself needs none of them: they are the
 /// independent witnesses of the tests.
-const PACKAGES: &[(&str, &str)] = &[("iproute2", "ip"), ("iputils-ping", "ping"), ("python3", "python3")];
+const PACKAGES: &[(&str, &str)] = &[("iproute2", "ip"), ("iputils-ping", "ping"), ("tshark", "tshark")];
 
 /// Installs what is missing if we may; otherwise says what to do. Without them the tests that need them skip loudly.
 pub(crate) fn install_missing() -> Result<(), Failed> {
