@@ -76,7 +76,8 @@ pub struct LinkState {
 
 /// Makes a TAP device the interface described. To be called in the namespace in which the device was created or adopted.
 ///
-/// An adopted device stays where it is and keeps what it has; what is missing of the description is added.
+/// An adopted device stays where it is and keeps what it has; what is missing of the description is added, and stays
+/// when we go: address, MTU, the length of its queues ([`TX_QUEUE_LEN`]).
 ///
 /// # Errors
 /// With the interface, the step and the reason. A created device is gone then, and with it all that was done.

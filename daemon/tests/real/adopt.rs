@@ -35,8 +35,12 @@ fn persistent_devices_are_adopted_with_and_without_multi_queue_and_stay() {
         assert!(tap.capabilities().tso);
         let state = link::find(&home, "tap0").unwrap().unwrap();
         assert!(state.up && state.addresses.contains(&interface.addresses[0]), "{state:?}");
+        assert_eq!(state.tx_queue_len, link::TX_QUEUE_LEN);
         drop(tap);
         assert_eq!(names(&home), ["tap0"]);
+        // What it was given it keeps.
+        let kept = link::find(&home, "tap0").unwrap().unwrap();
+        assert_eq!((kept.tx_queue_len, &kept.addresses), (link::TX_QUEUE_LEN, &state.addresses));
         // A second time: the address that is there is no obstacle.
         home.run(|| link::establish(Tap::adopt("tap0", 2).unwrap(), &interface)).unwrap().unwrap();
     }

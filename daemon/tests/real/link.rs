@@ -99,11 +99,16 @@ fn a_taken_name_is_refused_with_what_took_it() {
     let _first = establish(&home, &eth0(&ns1, &["172.16.0.2/16"])).unwrap();
     let error = refusal(&home, &eth0(&ns1, &["172.16.0.3/16"]));
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let text = error.to_string();
+    let who =
+        format!("namespace ns1 has an interface eth0 already, held by process {} (", std::process::id());
+    assert!(text.starts_with(&who) && text.ends_with("): end that, or choose another ifname"), "{text}");
+    assert_eq!(names(&ns1), ["eth0"]);
+    let error = refusal(&home, &Interface { name: "lo".to_owned(), ..eth0(&ns1, &["172.16.0.3/16"]) });
     assert_eq!(
         error.to_string(),
-        "namespace ns1 has an interface eth0 already (tun): remove that, or choose another ifname"
+        "namespace ns1 has an interface lo already: remove that, or choose another ifname"
     );
-    assert_eq!(names(&ns1), ["eth0"]);
     assert_eq!(names(&home), Vec::<String>::new());
 }
 

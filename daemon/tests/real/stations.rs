@@ -19,6 +19,20 @@ pub(crate) fn configuration(head: &str, stations: &[&Namespace]) -> String {
     text
 }
 
+/// The same network with IPv6 beside it: stations fd00:16::2, ::3, …
+pub(crate) fn dual_stack(head: &str, stations: &[&Namespace]) -> String {
+    let subnet = "subnet = [\"172.16.0.0/16\", \"fd00:16::/64\"]\ngateway = [\"172.16.0.1\", \"fd00:16::1\"]";
+    let text = configuration(head, stations)
+        .replace("subnet = [\"172.16.0.0/16\"]\ngateway = [\"172.16.0.1\"]", subnet);
+    (0..stations.len()).map(|index| index + 2).fold(text, |text, host| {
+        let both = format!("[\"172.16.0.{host}/16\", \"fd00:16::{host}/64\"]");
+        text.replace(&format!("[\"172.16.0.{host}/16\"]"), &both)
+    })
+}
+
+/// The second station of [`dual_stack`], by either family.
+pub(crate) const SECOND: [&str; 2] = ["172.16.0.3", "fd00:16::3"];
+
 /// Sends numbered datagrams on each of several flows and checks that every one arrives, each flow in order. At most a
 /// window of them is under way, so that no buffer can be blamed for a loss.
 pub(crate) fn numbered(
@@ -37,7 +51,8 @@ pub(crate) fn numbered(
     };
     let pairs: Vec<(UdpSocket, UdpSocket)> = (0..flows)
         .map(|_| {
-            let (sender, receiver) = (bind(from, "0.0.0.0"), bind(towards, to));
+            let any = if to.contains(':') { "::" } else { "0.0.0.0" };
+            let (sender, receiver) = (bind(from, any), bind(towards, to));
             sender.connect(receiver.local_addr().unwrap()).unwrap();
             (sender, receiver)
         })

@@ -11,7 +11,7 @@ use tapestry::link;
 use tapestry::sys::tun;
 
 use crate::daemon::{Daemon, Events, PATIENCE, tapestry};
-use crate::stations::{configuration, numbered};
+use crate::stations::{SECOND, configuration, dual_stack, numbered};
 use crate::support::{able, names, namespace, start};
 
 #[test]
@@ -56,32 +56,78 @@ fn ports_and_networks_come_and_go_and_others_lose_nothing() {
         return;
     }
     let (ns1, ns2, ns3) = (namespace("ns1"), namespace("ns2"), namespace("ns3"));
-    let daemon = Daemon::start(&configuration("", &[&ns1, &ns2]));
+    let daemon = Daemon::start(&dual_stack("", &[&ns1, &ns2]));
     let path = ns3.path().to_str().unwrap().to_owned();
-    numbered(&ns1, &ns2, "172.16.0.3", 2, 20_000, |sequence| match sequence % 4_000 {
-        500 => daemon.order(&["network", "create", "b", "--subnet", "10.0.0.0/8"]),
-        1_000 => {
-            daemon.order(&[
-                "port",
-                "add",
-                "x",
-                "--network",
-                "b",
-                "--netns",
-                &path,
-                "--address",
-                "10.0.0.2/8",
-            ]);
-            assert_eq!(names(&ns3), ["x"]);
-        }
-        1_500 => daemon.order(&["fdb", "add", "--network", "b", "02:00:00:00:00:99", "--port", "x"]),
-        2_000 => daemon.order(&["network", "set", "a", "--ageing", &(200 + sequence / 4_000).to_string()]),
-        2_500 => daemon.order(&["fdb", "del", "--network", "b", "02:00:00:00:00:99"]),
-        3_000 => daemon.order(&["port", "rm", "x"]),
-        3_500 => daemon.order(&["network", "rm", "b"]),
-        _ => {}
+    let add_port = ["port", "add", "x", "--network", "b", "--netns", &path, "--address", "10.0.0.2/8"];
+    for to in SECOND {
+        numbered(&ns1, &ns2, to, 2, 8_000, |sequence| match sequence % 4_000 {
+            500 => daemon.order(&["network", "create", "b", "--subnet", "10.0.0.0/8"]),
+            1_000 => {
+                daemon.order(&add_port);
+                assert_eq!(names(&ns3), ["x"]);
+            }
+            1_500 => daemon.order(&["fdb", "add", "--network", "b", "02:00:00:00:00:99", "--port", "x"]),
+            2_000 => {
+                daemon.order(&["network", "set", "a", "--ageing", &(200 + sequence / 4_000).to_string()]);
+            }
+            2_500 => daemon.order(&["fdb", "del", "--network", "b", "02:00:00:00:00:99"]),
+            3_000 => daemon.order(&["port", "rm", "x"]),
+            3_500 => daemon.order(&["network", "rm", "b"]),
+            _ => {}
+        });
+        assert_eq!(names(&ns3), [""; 0]);
+    }
+}
+
+#[test]
+fn a_port_loses_nothing_while_its_own_limits_and_guards_change() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+    let daemon = Daemon::start(&dual_stack("", &[&ns1, &ns2]));
+    let changes: [&[&str]; 4] = [
+        &["--guard", "mac,arp,nd"],
+        &["--stations-max", "7"],
+        &["--storm-broadcast", "100"],
+        &["--guard", "none"],
+    ];
+    for to in SECOND {
+        numbered(&ns1, &ns2, to, 2, 8_000, |sequence| {
+            if sequence % 500 == 250 {
+                let port = ["p0", "p1"][(sequence / 500 % 2) as usize];
+                let change = changes[(sequence / 1_000) as usize % changes.len()];
+                daemon.order(&[&["port", "set", port], change].concat());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_whole_configuration_is_applied_under_traffic_and_nothing_is_lost() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2, ns3) = (namespace("ns1"), namespace("ns2"), namespace("ns3"));
+    let daemon = Daemon::start(&dual_stack("", &[&ns1, &ns2]));
+    // One more port, another network, a static station, other limits and another spin: all in one change.
+    let more = dual_stack("spin_us = 5", &[&ns1, &ns2, &ns3])
+        .replace("[port.p0]", "[port.p0]\nstations_max = 9")
+        + "[network.b]\n[[station]]\nnetwork = \"a\"\nmac = \"02:00:00:00:00:99\"\nport = \"p2\"\n";
+    let files = [dual_stack("", &[&ns1, &ns2]), more].map(|text| {
+        let file = daemon.directory.path().join(format!("{}.toml", text.len()));
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
     });
-    assert_eq!(names(&ns3), [""; 0]);
+    for to in SECOND {
+        numbered(&ns1, &ns2, to, 2, 6_000, |sequence| {
+            if sequence % 500 == 250 {
+                let next = (sequence / 500 + 1) as usize % 2;
+                daemon.order(&["apply", &files[next]]);
+                assert_eq!(names(&ns3).len(), next);
+            }
+        });
+    }
 }
 
 #[test]
@@ -89,13 +135,15 @@ fn two_workers_keep_each_flow_in_order_and_lose_nothing() {
     if !able() {
         return;
     }
-    let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
-    let daemon = Daemon::start(&configuration("workers = 2", &[&ns1, &ns2]));
-    numbered(&ns1, &ns2, "172.16.0.3", 16, 2_000, |_| {});
-    let status = daemon.json(&["status"]);
-    for worker in status["workers"].as_array().unwrap() {
-        assert!(worker["frames"].as_u64().unwrap() > 1_000, "both workers have worked: {status}");
-        assert_eq!(worker["handed_off"], 0, "the kernel has steered every frame to its owner");
+    for to in SECOND {
+        let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+        let daemon = Daemon::start(&dual_stack("workers = 2", &[&ns1, &ns2]));
+        numbered(&ns1, &ns2, to, 16, 2_000, |_| {});
+        let status = daemon.json(&["status"]);
+        for worker in status["workers"].as_array().unwrap() {
+            assert!(worker["frames"].as_u64().unwrap() > 1_000, "both workers have worked: {status}");
+            assert_eq!(worker["handed_off"], 0, "the kernel has steered every frame to its owner");
+        }
     }
 }
 
