@@ -8,7 +8,8 @@ use wire::{Cidr, Mac, Vid};
 
 use crate::spec::{Document, NetworkSpec, PortSpec, UplinkKind, UplinkSpec, VxlanSpec};
 
-/// Longest interface name in octets (Linux' IFNAMSIZ without its final zero).
+/// Longest interface name in octets (Linux' IFNAMSIZ without its final zero). A longer one is refused, a port's name that
+/// stands for it too.
 pub(crate) const IFNAME_LEN_MAX: usize = 15;
 
 /// What the uplink's domain and port are called. No network and no port of the user's may have the name.

@@ -112,7 +112,7 @@ pub struct NetworkSpec {
     pub icc: bool,
     /// Seconds that a silent station is remembered, up to 1,000,000, 0: for ever; default 300.
     pub ageing: u32,
-    /// Stations learned at most, 1 to 1,048,576; default 65,536.
+    /// Stations learned at most, 1 to 851,968; default 65,536.
     pub stations_max: u32,
     /// Numbers *n* whose group addresses 01:80:c2:00:00:0*n* are flooded like others, 0 to 15; default none.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -192,7 +192,7 @@ pub struct PortSpec {
     /// Longest packet (L3 octets); default: that of its networks, the largest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
-    /// Stations learned at most, 1 to 1,048,576; default 4,096.
+    /// Stations learned at most, 1 to 851,968; default 4,096.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stations_max: Option<u32>,
     /// What the station may not do: a list, or "all".

@@ -244,7 +244,10 @@ fn as_many_ports_as_are_allowed_compile_and_no_more() {
     assert_eq!(compiled.plan.check(), Ok(()));
     assert_eq!(compiled.ports["x"].serial, 1, "there is no id but the one that p7 gives up");
     let report = ports(ports_max + 1).unwrap_err().to_string();
-    assert_eq!(report, "x.toml:2:2: 4097 ports (tunnels among them) are more than the 4096 that are allowed");
+    assert_eq!(
+        report,
+        "x.toml:2:2: 4097 ports (tunnels among them) are more than the 4096 that are allowed; drop some"
+    );
 }
 
 #[test]

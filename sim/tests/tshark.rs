@@ -15,7 +15,8 @@ fn seen_by_tshark(path: &Path) -> Option<Vec<String>> {
     let output = match tshark.args(["-n", "-T", "fields", "-r"]).arg(path).args(fields).output() {
         Ok(output) => output,
         Err(error) => {
-            writeln!(std::io::stderr(), "SKIPPED tshark: {error}; `cargo xtask test` installs it").expect("standard error is open");
+            writeln!(std::io::stderr(), "SKIPPED tshark: {error}; `cargo xtask test` installs it")
+                .expect("standard error is open");
             return None;
         }
     };

@@ -20,7 +20,8 @@ use crate::offload::{Gso, Offload, VNET_HDR_LEN};
 /// the IP header behind the 14-octet Ethernet header is 16-octet aligned relative to the allocation.
 pub const HEADROOM: usize = 130;
 
-/// The longest frame: a 64 KiB super-segment behind an Ethernet header and one VLAN tag.
+/// The longest frame: a 64 KiB super-segment behind an Ethernet header and one VLAN tag. The kernel gives none that is
+/// longer; [`FrameBuf::fill`] refuses one, and a capture that holds one is not replayed.
 pub const FRAME_MAX: usize = ethernet::HEADER_LEN + ethernet::TAG_LEN + 65_535;
 
 const STORAGE_LEN: usize = HEADROOM + FRAME_MAX;
@@ -194,7 +195,8 @@ pub struct FramePool {
 }
 
 impl FramePool {
-    /// Spares kept: four bursts of 64 frames, 16 MiB once all have held super-segments.
+    /// Spares kept: four bursts of 64 frames, 16 MiB once all have held super-segments. A further one is freed, and
+    /// allocated again when it is needed.
     pub const SPARE_MAX: usize = 256;
 
     /// An empty buffer.

@@ -24,7 +24,8 @@ use crate::checksum::Sum;
 use crate::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, HEADER_LEN, TAG_LEN};
 use crate::field::be16;
 
-/// Extension headers walked before a packet is refused. RFC 8200 §4.1 lists seven places for them.
+/// Extension headers walked. RFC 8200 §4.1 lists seven places for them. A packet with more
+/// is refused ([`HeaderError::ExtensionsMax`]): nobody can tell what it carries.
 pub const EXTENSIONS_MAX: usize = 8;
 
 /// IPv6 hop-by-hop options (RFC 8200 §4.3).

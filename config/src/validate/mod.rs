@@ -27,8 +27,9 @@ pub const WORKERS_MAX: u8 = 16;
 pub const SPIN_US_MAX: u16 = 200;
 /// Longest name of a port or network in octets. Longer ones are refused.
 pub const NAME_LEN_MAX: usize = 63;
-/// What `stations_max` may be at most. More are refused.
-pub const STATIONS_LIMIT_MAX: u32 = 1 << 20;
+/// What `stations_max` may be at most: as many as one node learns ([`vswitch::STATIONS_MAX`]). More are refused.
+pub const STATIONS_LIMIT_MAX: u32 = 851_968;
+const _: () = assert!(STATIONS_LIMIT_MAX as usize == vswitch::STATIONS_MAX);
 /// Entries of `[[publish]]`. Further ones are refused.
 pub const PUBLISH_MAX: usize = vrouter::plan::PUBLISHES_MAX;
 /// Entries of `[[route]]`. Further ones are refused.
@@ -74,7 +75,7 @@ impl Findings {
 
     fn too_many(&mut self, at: &At, what: &str, count: usize, count_max: usize) {
         if count > count_max {
-            self.add(at, format!("{count} {what} are more than the {count_max} that are allowed"));
+            self.add(at, format!("{count} {what} are more than the {count_max} that are allowed; drop some"));
         }
     }
 }
@@ -120,9 +121,9 @@ fn name_fault(name: &str) -> Option<String> {
 /// Why `name` cannot name an interface (Linux' `dev_valid_name`, and no `%`, which asks the kernel to make a name).
 fn ifname_fault(name: &str) -> Option<String> {
     let fault = if name.len() > IFNAME_LEN_MAX {
-        format!("is {} octets long, and Linux allows {IFNAME_LEN_MAX}", name.len())
+        format!("is {} octets long, and Linux allows {IFNAME_LEN_MAX}; choose a shorter one", name.len())
     } else if name.is_empty() || name == "." || name == ".." {
-        "means something else to Linux".to_owned()
+        "means something else to Linux; choose another".to_owned()
     } else if !name.bytes().all(|octet| octet.is_ascii_graphic() && !b"/:%".contains(&octet)) {
         "has a character that is not allowed: use printable ASCII other than space, \"/\", \":\" and \"%\""
             .to_owned()

@@ -11,7 +11,7 @@ use crate::ends::Prefix;
 use crate::report::At;
 use crate::spec::{Document, NetworkSpec, VxlanSpec};
 
-/// Longest time a station may be remembered, in seconds (IEEE 802.1Q-2018 table 8-6).
+/// Longest time a station may be remembered, in seconds (IEEE 802.1Q-2018 table 8-6). More is refused; 0 is for ever.
 const AGEING_MAX: u32 = 1_000_000;
 /// Smallest MTU of a network with IPv4 (RFC 791 §3.2).
 const MTU_MIN: u16 = 68;
@@ -59,13 +59,15 @@ fn subnets(network: &NetworkSpec, at: &At, findings: &mut Findings) {
             findings.add(&at, format!("no station can have an address of {subnet}; choose another subnet"));
         } else if !subnet.is_network() {
             let network = subnet.network();
-            findings
-                .add(&at, format!("{subnet} is a station's address in its network; the subnet is {network}"));
+            findings.add(&at, format!("{subnet} is a station's address in its network; write {network}"));
         }
         let family = family(subnet.address());
         if network.subnet[..index].iter().any(|other| other.address().is_ipv4() == subnet.address().is_ipv4())
         {
-            findings.add(&at, format!("a second {family} subnet; a network has at most one of each family"));
+            findings.add(
+                &at,
+                format!("a second {family} subnet; a network has at most one of each family, so drop one"),
+            );
         }
     }
 }
@@ -75,21 +77,29 @@ fn gateways(name: &str, network: &NetworkSpec, at: &At, findings: &mut Findings)
         let at = at.key("gateway").index(index);
         let family = family(*gateway);
         if network.gateway[..index].iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
-            findings.add(&at, format!("a second {family} gateway; a network has at most one of each family"));
+            findings.add(
+                &at,
+                format!("a second {family} gateway; a network has at most one of each family, so drop one"),
+            );
         }
         let subnet = network.subnet.iter().find(|subnet| subnet.address().is_ipv4() == gateway.is_ipv4());
         match subnet {
             None => {
-                findings.add(&at, format!("gateway {gateway} needs an {family} subnet in network {name:?}"));
+                findings.add(
+                    &at,
+                    format!("gateway {gateway} needs an {family} subnet in network {name:?}; add one"),
+                );
             }
             Some(subnet) if !subnet.contains(*gateway) => {
                 findings.add(
                     &at,
-                    format!("gateway {gateway} is outside {subnet}, the subnet of network {name:?}"),
+                    format!(
+                        "gateway {gateway} is outside {subnet}, the subnet of network {name:?}; choose one inside"
+                    ),
                 );
             }
             Some(_) if no_host(*gateway) => {
-                findings.add(&at, format!("{gateway} is no address that a router can have"));
+                findings.add(&at, format!("{gateway} is no address that a router can have; choose another"));
             }
             Some(subnet) => findings.add_if(&at, reserved(*subnet, *gateway)),
         }
@@ -106,7 +116,7 @@ pub(super) fn reserved(subnet: Cidr, address: IpAddr) -> Option<String> {
         IpAddr::V4(_) => "network address",
         IpAddr::V6(_) => "anycast address",
     };
-    Some(format!("{address} is the {what} of {}; no host may have it", subnet.network()))
+    Some(format!("{address} is the {what} of {}; no host may have it, choose another", subnet.network()))
 }
 
 /// What leaves the network and how, and what the router says of itself.
@@ -176,7 +186,7 @@ fn limits(network: &NetworkSpec, at: &At, findings: &mut Findings) {
     findings.add_if(&at.key("stations_max"), stations_fault(network.stations_max));
     for bit in network.reserved_forward.iter().filter(|bit| **bit > 15) {
         let why = format!(
-            "reserved_forward has {bit}; the reserved addresses 01:80:c2:00:00:0n have n from 0 to 15"
+            "reserved_forward has {bit}; choose 0 to 15, the last digit of the reserved addresses 01:80:c2:00:00:0n"
         );
         findings.add(&at.key("reserved_forward"), why);
     }
@@ -200,7 +210,7 @@ fn overlaps(document: &Document, findings: &mut Findings) {
                     if (outer.1, outer.2) < (inner.1, inner.2) { (outer, inner) } else { (inner, outer) };
                 if first.1 != second.1 {
                     let why = format!(
-                        "subnet {} overlaps {} of network {:?}; stations of the two could not be told apart",
+                        "subnet {} overlaps {} of network {:?}; stations of the two could not be told apart, so choose another",
                         second.0, first.0, first.1
                     );
                     findings.add(&At::top("network").key(second.1).key("subnet").index(second.2), why);
@@ -231,11 +241,14 @@ fn tunnel(vxlan: &VxlanSpec, at: &At, findings: &mut Findings) {
         if no_host(*remote) {
             findings.add(&at, format!("{remote} is no address of another host; give the one it receives at"));
         } else if remote.is_ipv4() != vxlan.local.is_ipv4() {
-            findings.add(&at, format!("{remote} is not of the family of local, {}", vxlan.local));
+            findings.add(
+                &at,
+                format!("{remote} is not of the family of local, {}; give one that is", vxlan.local),
+            );
         } else if *remote == vxlan.local {
-            findings.add(&at, format!("{remote} is local; remotes are the other ends"));
+            findings.add(&at, format!("{remote} is local; remotes are the other ends, so drop it"));
         } else if !seen.insert(*remote) {
-            findings.add(&at, format!("{remote} is listed twice"));
+            findings.add(&at, format!("{remote} is listed twice; drop one"));
         }
     }
 }

@@ -59,12 +59,17 @@ fn peers(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Fin
             );
             findings.add(&at.key("endpoint"), why);
         } else if !endpoints.insert(peer.endpoint) {
-            findings
-                .add(&at.key("endpoint"), format!("{} is local or another peer's already", peer.endpoint));
+            findings.add(
+                &at.key("endpoint"),
+                format!("{} is local or another peer's already; choose another", peer.endpoint),
+            );
         }
         match peer.mac {
             Some(mac) if !macs.insert(mac) => {
-                findings.add(&at.key("mac"), format!("MAC address {mac} is ours or another peer's already"));
+                findings.add(
+                    &at.key("mac"),
+                    format!("MAC address {mac} is ours or another peer's already; choose another"),
+                );
             }
             Some(mac) => findings.add_if(&at.key("mac"), mac_fault(mac)),
             None if overlay.backend == Backend::Vxlan => {
@@ -81,15 +86,19 @@ fn peer_subnet(document: &Document, overlay: &OverlaySpec, index: usize, at: &At
     if no_host(subnet.address()) || subnet.prefix_len() == 0 {
         findings.add(&at, format!("no station can have an address of {subnet}; give the peer's share"));
     } else if !subnet.is_network() {
-        findings.add(
-            &at,
-            format!("{subnet} is a station's address in its network; the subnet is {}", subnet.network()),
-        );
+        findings
+            .add(&at, format!("{subnet} is a station's address in its network; write {}", subnet.network()));
     }
     if let Some((other, network)) = overlapped(document, subnet) {
-        findings.add(&at, format!("{subnet} overlaps {other} of network {network:?}, which is this host's"));
+        findings.add(
+            &at,
+            format!("{subnet} overlaps {other} of network {network:?}, which is this host's; choose another"),
+        );
     }
     if let Some(other) = overlay.peer[..index].iter().find(|other| other.subnet.overlaps(subnet)) {
-        findings.add(&at, format!("{subnet} overlaps {} of the peer at {}", other.subnet, other.endpoint));
+        findings.add(
+            &at,
+            format!("{subnet} overlaps {} of the peer at {}; choose another", other.subnet, other.endpoint),
+        );
     }
 }

@@ -58,8 +58,10 @@ fn vlans(port: &PortSpec, at: &At, findings: &mut Findings) {
     for vid in port.trunk.keys() {
         let at = at.key("trunk").key(vid);
         if *vid == 0 {
-            findings
-                .add(&at, "trunk has VLAN 0; the untagged network of a trunk is named by the key network");
+            findings.add(
+                &at,
+                "trunk has VLAN 0; name the untagged network of a trunk by the key network instead",
+            );
         } else if *vid > 4094 {
             findings.add(&at, format!("trunk has VLAN {vid}; choose 1 to 4094"));
         } else if *vid == port.vlan {
@@ -73,7 +75,7 @@ fn device(name: &str, port: &PortSpec, at: &At, findings: &mut Findings) {
         Some(ifname) => findings.add_if(&at.key("ifname"), ifname_fault(ifname)),
         None if name_fault(name).is_some() => {} // One name, one fault.
         None => {
-            let fault = ifname_fault(name).map(|fault| format!("{fault}; give another by ifname = \"…\""));
+            let fault = ifname_fault(name).map(|fault| format!("{fault}, by ifname = \"…\""));
             findings.add_if(at, fault);
         }
     }
@@ -82,7 +84,9 @@ fn device(name: &str, port: &PortSpec, at: &At, findings: &mut Findings) {
         let name =
             !netns.is_empty() && !netns.contains('/') && netns != "." && netns != ".." && netns.len() <= 255;
         if netns.contains('\0') || !path && !name {
-            let why = format!("netns {netns:?} is neither a name nor an absolute path");
+            let why = format!(
+                "netns {netns:?} is neither a name nor an absolute path; write one like ns1 or /run/netns/ns1"
+            );
             findings.add(&at.key("netns"), why);
         }
     }
@@ -126,19 +130,21 @@ fn addresses(document: &Document, port: &PortSpec, at: &At, findings: &mut Findi
 fn address_fault(cidr: Cidr, network: &str, subnets: &[Cidr]) -> Option<String> {
     let address = cidr.address();
     if no_host(address) {
-        return Some(format!("{address} is no address that a station can have"));
+        return Some(format!("{address} is no address that a station can have; choose another"));
     }
     if subnets.is_empty() {
         return None;
     }
     let Some(subnet) = subnets.iter().find(|subnet| subnet.address().is_ipv4() == address.is_ipv4()) else {
         return Some(format!(
-            "{cidr} is outside network {network:?}, which has no {} subnet",
+            "{cidr} is outside network {network:?}, which has no {} subnet; add one or drop the address",
             family(address)
         ));
     };
     if !subnet.contains(address) {
-        return Some(format!("{cidr} is outside {subnet}, the subnet of network {network:?}"));
+        return Some(format!(
+            "{cidr} is outside {subnet}, the subnet of network {network:?}; choose one inside"
+        ));
     }
     if cidr.prefix_len() != subnet.prefix_len() {
         let len = subnet.prefix_len();
@@ -156,7 +162,7 @@ fn limits(document: &Document, port: &PortSpec, at: &At, findings: &mut Findings
         findings.add_if(&at.key("mtu"), mtu_fault(mtu, v6));
         if mtu > network_mtu {
             let why = format!(
-                "mtu {mtu} is larger than the network's {network_mtu}, so its long packets would be lost"
+                "mtu {mtu} is larger than the network's {network_mtu}, so its long packets would be lost; choose one up to that"
             );
             findings.add(&at.key("mtu"), why);
         }

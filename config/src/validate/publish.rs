@@ -62,7 +62,9 @@ fn station(document: &Document, name: &str, v4: bool) -> Result<IpAddr, String> 
     };
     let family = if v4 { "IPv4" } else { "IPv6" };
     let Some(address) = derive::station_address(port, v4) else {
-        return Err(format!("port {name:?} has no {family} address that connections could be passed to"));
+        return Err(format!(
+            "port {name:?} has no {family} address that connections could be passed to; add one"
+        ));
     };
     let network = port.network.as_ref().and_then(|network| document.network.get_key_value(network));
     match network.filter(|(_, spec)| !spec.gateway.iter().any(|gateway| gateway.is_ipv4() == v4)) {

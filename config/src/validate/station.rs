@@ -50,14 +50,15 @@ fn place(
         findings.add(&at.key("port"), why);
     }
     if !network_spec.gateway.is_empty() && derive::gateway_mac(network, network_spec) == *mac {
-        let why =
-            format!("MAC address {mac} is the gateway's in network {network:?}; it lives behind no port");
+        let why = format!(
+            "MAC address {mac} is the gateway's in network {network:?}; it lives behind no port, so drop the station"
+        );
         findings.add(&at.key("mac"), why);
     }
     if let Some(owner) = owners.get(&(network.as_str(), *mac)).filter(|owner| *owner != port) {
         findings.add(
             &at.key("mac"),
-            format!("MAC address {mac} is port {owner:?}'s in network {network:?} already"),
+            format!("MAC address {mac} is port {owner:?}'s in network {network:?} already; name that port or drop the station"),
         );
     }
 }

@@ -43,7 +43,8 @@ fn addresses(document: &Document, uplink: &UplinkSpec, at: &At, findings: &mut F
             continue;
         }
         if no_host(cidr.address()) {
-            findings.add(&at, format!("{} is no address that a host can have", cidr.address()));
+            findings
+                .add(&at, format!("{} is no address that a host can have; choose another", cidr.address()));
             continue;
         }
         findings.add_if(&at, reserved(*cidr, cidr.address()));
@@ -63,7 +64,7 @@ fn next_routers(uplink: &UplinkSpec, at: &At, findings: &mut Findings) {
         match near(uplink, *gateway) {
             None => findings.add(
                 &at,
-                format!("gateway {gateway} is not in the network of one of the uplink's addresses"),
+                format!("gateway {gateway} is not in the network of one of the uplink's addresses; choose one that is"),
             ),
             Some(_) if own(uplink, *gateway) => {
                 findings
@@ -74,7 +75,10 @@ fn next_routers(uplink: &UplinkSpec, at: &At, findings: &mut Findings) {
         if uplink.gateway[..index].iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
             findings.add(
                 &at,
-                format!("a second {} gateway; the uplink has at most one of each family", family(*gateway)),
+                format!(
+                    "a second {} gateway; the uplink has at most one of each family, so drop one",
+                    family(*gateway)
+                ),
             );
         }
     }
@@ -95,7 +99,12 @@ fn host(uplink: &UplinkSpec, at: &At, findings: &mut Findings) {
         let at = at.key("host_address").index(index);
         match near(uplink, cidr.address()) {
             None => {
-                findings.add(&at, format!("{cidr} is not in the network of one of the uplink's addresses"));
+                findings.add(
+                    &at,
+                    format!(
+                        "{cidr} is not in the network of one of the uplink's addresses; choose one that is"
+                    ),
+                );
             }
             Some(_) if own(uplink, cidr.address()) => {
                 findings.add(&at, format!("{} is the router's own; the host needs another", cidr.address()));

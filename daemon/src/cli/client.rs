@@ -18,7 +18,8 @@ use crate::api::{ApiError, ErrorKind};
 use crate::control::ErrorBody;
 use crate::events::Event;
 
-/// How long the daemon may take to answer. Longer than it takes to attach a device on a loaded host.
+/// How long the daemon may take to answer. Longer than it takes to attach a device on a loaded host. Who has waited so
+/// long is told so, and the command fails; a change that the daemon has begun it makes to its end.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Asks one daemon.

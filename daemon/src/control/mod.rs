@@ -40,7 +40,8 @@ pub const SOCKET_DEFAULT: &str = "/run/tapestry/tapestry.sock";
 pub const CALLS_MAX: usize = 4;
 /// Connections that are being refused at once. Further ones wait in the kernel's backlog.
 pub const REFUSALS_MAX: usize = 64;
-/// How long running requests may go on after [`ServerHandle::stop`].
+/// How long running requests may go on after [`ServerHandle::stop`]. Then their connections are closed without an answer;
+/// a change that is being made is made to its end all the same.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// How long to wait after the system refused a connection (no file descriptors), which retrying at once would not cure.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ use wire::{DomainId, DropReason, FlowHash, Offload, PortId};
 
 use super::{Command, Options, Report, Workers};
 use crate::port::PortIo;
-use crate::port::pipe::{PATIENCE, PANIC_PILL, Pipe, REFUSE_PILL, UNREADABLE_PILL, VANISH_PILL, pipe};
+use crate::port::pipe::{PANIC_PILL, PATIENCE, Pipe, REFUSE_PILL, UNREADABLE_PILL, VANISH_PILL, pipe};
 
 /// A switch with one domain, and the far ends of its ports' queues.
 struct Bench {

@@ -27,7 +27,7 @@ use super::{CaptureError, Link, Packet};
 /// Interfaces that one section of a pcapng file may describe. A file with more is refused: they are kept in memory.
 pub const INTERFACES_MAX: usize = 4_096;
 
-/// Octets that one of these descriptions may have.
+/// Octets that one of these descriptions may have. A file with a longer one is refused likewise.
 const INTERFACE_LEN_MAX: usize = 64 * 1024;
 /// `if_tsresol` of an interface that does not say: microseconds.
 const RESOLUTION_DEFAULT: u8 = 6;
