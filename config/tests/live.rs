@@ -103,7 +103,7 @@ fn edits_are_refused_with_the_object_s_name() {
                     ..in_network("a")
                 },
             },
-            "port.c3.address[0]: 10.0.0.1/8 is outside 172.16.0.0/16, the subnet of network \"a\"",
+            "port.c3.address[0]: 10.0.0.1/8 is outside 172.16.0.0/16, the subnet of network \"a\"; choose one inside",
         ),
     ] {
         assert_eq!(config.apply(&edit).unwrap_err().to_string(), expected);

@@ -142,7 +142,9 @@ fn two_workers_keep_each_flow_in_order_and_lose_nothing() {
         let status = daemon.json(&["status"]);
         for worker in status["workers"].as_array().unwrap() {
             assert!(worker["frames"].as_u64().unwrap() > 1_000, "both workers have worked: {status}");
-            assert_eq!(worker["handed_off"], 0, "the kernel has steered every frame to its owner");
+            // All but the few for every station, which are the first worker's.
+            let handed_off = worker["handed_off"].as_u64().unwrap();
+            assert!(handed_off < 100, "the kernel has steered frames to their owners: {status}");
         }
     }
 }
