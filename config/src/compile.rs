@@ -122,13 +122,21 @@ impl Compiled {
         self.port_names.get(id.index())?.as_deref()
     }
 
-    /// Lets the plan obey the MTU that the interface of port `name` has at the moment, in octets. Does nothing unless the
+    /// Lets the plan obey the MTU that the interface of port `name` has at the moment, in octets: that of the port, and
+    /// that of the router's gateway in the port's network. Returns whether that changed the plan. Does nothing unless the
     /// port is a [`PortKind::Nic`].
-    pub fn follow_mtu(&mut self, name: &str, interface: u16) {
-        let Some(CompiledPort { id, kind: PortKind::Nic(nic), .. }) = self.ports.get(name) else { return };
-        if let Ok(at) = self.plan.switch.ports.binary_search_by_key(id, |plan| plan.id) {
-            self.plan.switch.ports[at].mtu = nic.mtu.min(interface);
+    pub fn follow_mtu(&mut self, name: &str, interface: u16) -> bool {
+        let Some(CompiledPort { id, kind: PortKind::Nic(nic), .. }) = self.ports.get(name) else {
+            return false;
+        };
+        let Some(port) = self.plan.switch.ports.iter_mut().find(|plan| plan.id == *id) else { return false };
+        let mtu = nic.mtu.min(interface);
+        let before = std::mem::replace(&mut port.mtu, mtu);
+        let domains: Vec<DomainId> = port.memberships.iter().map(|membership| membership.domain).collect();
+        for gateway in self.plan.router.gateways.iter_mut().filter(|it| domains.contains(&it.domain)) {
+            gateway.mtu = mtu;
         }
+        before != mtu
     }
 
     /// The name of a network.

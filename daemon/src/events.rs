@@ -70,6 +70,10 @@ event_kinds! {
     PortRemoved => "port.removed";
     /// A port's device vanished or refused.
     PortFailed => "port.failed";
+    /// A port's interface, which is not ours, went down or lost its carrier.
+    PortDown => "port.down";
+    /// It carries frames again, or there is one of its name again.
+    PortUp => "port.up";
     /// A network was added.
     NetworkAdded => "network.added";
     /// A network was removed.

@@ -20,15 +20,20 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::Path;
 
+use rtnetlink::Handle;
 use wire::{Cidr, Mac};
 
 use crate::port::{Origin, Tap, holder};
 use crate::sys::tried;
 
+mod monitor;
 mod namespace;
 mod netlink;
+mod survey;
 
+pub use monitor::{Changed, Monitor};
 pub use namespace::{NamedNamespace, Namespace};
+pub use survey::{conflict, survey};
 
 /// Frames that may wait in a queue for a worker (`txqueuelen`): enough for a scheduling gap of some milliseconds. A
 /// full queue drops; the kernel's default of 500 drops in bursts that a busy machine causes daily.
@@ -49,6 +54,8 @@ pub struct Interface {
     pub addresses: Vec<Cidr>,
     /// Where its default routes lead, at most one for each family; not used without a namespace.
     pub gateways: Vec<IpAddr>,
+    /// Its other routes: what is reached over it, and by which next router.
+    pub routes: Vec<(Cidr, IpAddr)>,
 }
 
 /// What the kernel says of an interface.
@@ -70,8 +77,23 @@ pub struct LinkState {
     pub running: bool,
     /// Frames that may wait in a queue.
     pub tx_queue_len: u32,
+    /// What its frames look like.
+    pub layer: Layer,
+    /// The index of the bridge, bond or the like that it belongs to.
+    pub master: Option<u32>,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<Cidr>,
+}
+
+/// What an interface's frames look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Ethernet's.
+    Ethernet,
+    /// Like Ethernet's, and they come back.
+    Loopback,
+    /// Another's, or none: a tunnel without L2.
+    Other,
 }
 
 /// Makes a TAP device the interface described. To be called in the namespace in which the device was created or adopted.
@@ -129,10 +151,12 @@ pub fn remove(namespace: &Namespace, name: &str) -> io::Result<()> {
 fn place(here: &Namespace, provisional: &str, there: &Namespace, interface: &Interface) -> io::Result<()> {
     let name = &interface.name;
     check_name(name)?;
-    if let Some(taken) = find(there, name)? {
+    let index = index_of(here, provisional)?;
+    // The kernel may have chosen this very name for the time being.
+    let is_itself = |found: &LinkState| interface.namespace.is_none() && found.index == index;
+    if let Some(taken) = find(there, name)?.filter(|found| !is_itself(found)) {
         return Err(name_taken(there, name, taken.kind.as_deref()));
     }
-    let index = index_of(here, provisional)?;
     netlink::converse(here, async |handle| {
         netlink::shape(handle, index, interface.mac, interface.mtu)
             .await
@@ -173,6 +197,61 @@ fn address(there: &Namespace, index: u32, interface: &Interface) -> io::Result<(
                 tried(format!("{}: adding a default route via {gateway}{hint}", of()))(error)
             })?;
         }
+        for &route in &interface.routes {
+            add_route(handle, index, route).await.map_err(tried(of()))?;
+        }
+        Ok(())
+    })
+}
+
+async fn add_route(handle: &Handle, index: u32, (to, via): (Cidr, IpAddr)) -> io::Result<()> {
+    netlink::add_route(handle, index, to, via).await.map_err(|error| match error.raw_os_error() {
+        Some(libc::EEXIST) => io::Error::new(
+            error.kind(),
+            format!("there is a route to {to} already (`ip route show {to}` tells): remove that, or give the network another subnet"),
+        ),
+        Some(_) | None => tried(format!("adding a route to {to} via {via}"))(error),
+    })
+}
+
+/// Gives an interface of the namespace other routes, as [`Interface::routes`]: first those that are new, then those that are not
+/// wanted go. If one is refused all is as it was.
+///
+/// # Errors
+/// With the route, if there is one to the same place already; NotFound without the interface.
+pub fn reroute(
+    namespace: &Namespace,
+    name: &str,
+    before: &[(Cidr, IpAddr)],
+    after: &[(Cidr, IpAddr)],
+) -> io::Result<()> {
+    let index = index_of(namespace, name)?;
+    let of = || tried(format!("interface {name} in {namespace}"));
+    netlink::converse(namespace, async |handle| {
+        let mut added = Vec::new();
+        for route in after.iter().filter(|route| !before.contains(route)) {
+            // Another way to the same place: the old one has to go first.
+            let replaced = before.iter().find(|old| old.0.network() == route.0.network());
+            if let Some(&(to, via)) = replaced {
+                drop(netlink::remove_route(handle, index, to, via).await);
+            }
+            if let Err(error) = add_route(handle, index, *route).await {
+                for &(to, via) in added.iter().rev().map(|(route, _)| route) {
+                    drop(netlink::remove_route(handle, index, to, via).await);
+                }
+                let old = added.iter().filter_map(|(_, replaced)| *replaced).chain(replaced);
+                for &(to, via) in old {
+                    drop(netlink::add_route(handle, index, to, via).await);
+                }
+                return Err(of()(error));
+            }
+            added.push((*route, replaced));
+        }
+        let kept = |to: Cidr| after.iter().any(|route| route.0.network() == to.network());
+        for &(to, via) in before.iter().filter(|(to, _)| !kept(*to)) {
+            // Somebody else has removed it if it is not there.
+            drop(netlink::remove_route(handle, index, to, via).await);
+        }
         Ok(())
     })
 }
@@ -187,6 +266,8 @@ fn complete_adopted(here: &Namespace, name: &str, interface: &Interface) -> io::
     .map_err(tried(format!("interface {name}: {}", shape_of(interface))))?;
     let missing: Vec<Cidr> =
         interface.addresses.iter().copied().filter(|address| !state.addresses.contains(address)).collect();
+    // Routes do not go with our descriptors where the device stays: an earlier run may have left them.
+    drop(reroute(here, name, &interface.routes, &[]));
     let rest = Interface { addresses: missing, namespace: None, ..interface.clone() };
     address(here, state.index, &rest)
 }

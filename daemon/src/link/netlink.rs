@@ -10,11 +10,12 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use wire::{Cidr, Mac};
 
-use super::{LinkState, Namespace, TX_QUEUE_LEN};
+use super::{Layer, LinkState, Namespace, TX_QUEUE_LEN};
 use crate::sys::tried;
 
 /// Index of the loopback interface in every namespace (Linux net/core/dev.c, `LOOPBACK_IFINDEX`).
@@ -123,6 +124,36 @@ pub(super) async fn add_default_route(handle: &Handle, index: u32, gateway: IpAd
     handle.route().add(message).execute().await.map_err(raw)
 }
 
+/// Adds the route to `to`; EEXIST if there is one.
+pub(super) async fn add_route(handle: &Handle, index: u32, to: Cidr, via: IpAddr) -> io::Result<()> {
+    let message = route(index, to, via).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    handle.route().add(message).execute().await.map_err(raw)
+}
+
+/// Removes the route to `to`; ESRCH if there is none.
+pub(super) async fn remove_route(handle: &Handle, index: u32, to: Cidr, via: IpAddr) -> io::Result<()> {
+    let message = route(index, to, via).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    handle.route().del(message).execute().await.map_err(raw)
+}
+
+/// `None` if the two are of different families.
+fn route(index: u32, to: Cidr, via: IpAddr) -> Option<RouteMessage> {
+    let to = to.network();
+    Some(match (to.address(), via) {
+        (IpAddr::V4(address), IpAddr::V4(via)) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(address, to.prefix_len())
+            .gateway(via)
+            .output_interface(index)
+            .build(),
+        (IpAddr::V6(address), IpAddr::V6(via)) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(address, to.prefix_len())
+            .gateway(via)
+            .output_interface(index)
+            .build(),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    })
+}
+
 /// Raises an interface.
 pub(super) async fn raise(handle: &Handle, index: u32) -> io::Result<()> {
     set(handle, LinkUnspec::new_with_index(index).up().build()).await
@@ -152,6 +183,12 @@ fn state_of(message: &LinkMessage) -> LinkState {
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::Running),
         tx_queue_len: 0,
+        layer: match message.header.link_layer_type {
+            LinkLayerType::Ether => Layer::Ethernet,
+            LinkLayerType::Loopback => Layer::Loopback,
+            _ => Layer::Other,
+        },
+        master: None,
         addresses: Vec::new(),
     };
     for attribute in &message.attributes {
@@ -160,6 +197,7 @@ fn state_of(message: &LinkMessage) -> LinkState {
             LinkAttribute::Address(octets) => state.mac = octets.as_slice().try_into().ok().map(Mac),
             LinkAttribute::Mtu(mtu) => state.mtu = *mtu,
             LinkAttribute::TxQueueLen(len) => state.tx_queue_len = *len,
+            LinkAttribute::Controller(index) => state.master = (*index != 0).then_some(*index),
             LinkAttribute::LinkInfo(infos) => {
                 state.kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),

@@ -39,12 +39,18 @@ impl Supervisor {
 
     fn replace(&self, state: &mut State, config: Config) -> Result<Changes, ApiError> {
         let mut ids = state.ids.clone();
-        let compiled = config::compile(&config, &mut ids);
+        let mut compiled = config::compile(&config, &mut ids);
         compiled.plan.check().expect("what the configuration's checks let pass, the plan's do");
 
         let recruits = self.workers.recruit(compiled.workers).map_err(|error| refused("workers", &error))?;
         let steps = Steps::between(state, &compiled);
-        let made = self.make(state, &steps, compiled.workers)?;
+        let old_routes = reroute(state, &steps.rerouted)?;
+        let made =
+            self.make(state, &steps, compiled.workers).inspect_err(|_| put_routes_back(state, old_routes))?;
+        let links = state.devices.iter().chain(made.iter().map(|(name, (device, _))| (name, device)));
+        for (name, watched) in links.filter_map(|(name, device)| Some((name, device.watched.as_ref()?))) {
+            compiled.follow_mtu(name, watched.mtu);
+        }
 
         // From here on nothing can fail but single ports, which are marked and do not concern the change.
         let plan = Arc::new(compiled.plan.clone());
@@ -86,6 +92,7 @@ impl Supervisor {
         state.ids = ids;
         let changes = config::diff(&state.compiled, &compiled);
         state.compiled = compiled;
+        self.obey_links(state);
         Ok(changes)
     }
 
@@ -148,6 +155,33 @@ impl Supervisor {
     }
 }
 
+/// Gives devices that stay their new routes: all, or none of them. Returns what they were made from before.
+fn reroute(
+    state: &mut State,
+    rerouted: &[(String, Blueprint)],
+) -> Result<Vec<(String, Blueprint)>, ApiError> {
+    let mut before = Vec::new();
+    for (name, blueprint) in rerouted {
+        let device = state.devices.get_mut(name).expect("it stays");
+        if let Err(error) = device::reroute(&device.blueprint, blueprint) {
+            put_routes_back(state, before);
+            return Err(refused(&port_called(name), &error));
+        }
+        before.push((name.clone(), std::mem::replace(&mut device.blueprint, blueprint.clone())));
+    }
+    Ok(before)
+}
+
+fn put_routes_back(state: &mut State, before: Vec<(String, Blueprint)>) {
+    for (name, blueprint) in before {
+        let device = state.devices.get_mut(&name).expect("it stays");
+        if let Err(error) = device::reroute(&device.blueprint, &blueprint) {
+            tracing::error!("port {name:?}: its old routes cannot be put back: {error}");
+        }
+        device.blueprint = blueprint;
+    }
+}
+
 fn mark_failed(state: &mut State, name: &str, why: String) {
     if let Some(device) = state.devices.get_mut(name) {
         device.failed = Some(why);
@@ -189,6 +223,8 @@ struct Steps {
     wanted: Vec<(String, Blueprint)>,
     /// Devices of ports that had failed and stay as they were: made once more, with no harm if that fails again.
     retried: Vec<(String, Blueprint)>,
+    /// Devices that stay and get other routes.
+    rerouted: Vec<(String, Blueprint)>,
     /// Devices that go, because their port does or because it gets another one.
     leaving: Vec<Leaving>,
     /// The ports that go.
@@ -204,13 +240,19 @@ struct Leaving {
 
 impl Steps {
     /// A device has a queue for each worker, and most cannot get more or less of them: when the number of workers
-    /// changes, every device is made anew.
+    /// changes, every device is made anew that has one for each.
     fn between(state: &State, new: &Compiled) -> Self {
         let stays = |device: &Device, wanted: &Blueprint| {
-            device.blueprint == *wanted && state.compiled.workers == new.workers
+            let has_queues = state.compiled.workers == new.workers || device.watched.is_some();
+            device::serves(&device.blueprint, wanted) && has_queues
         };
-        let mut steps =
-            Self { wanted: Vec::new(), retried: Vec::new(), leaving: Vec::new(), gone: Vec::new() };
+        let mut steps = Self {
+            wanted: Vec::new(),
+            retried: Vec::new(),
+            rerouted: Vec::new(),
+            leaving: Vec::new(),
+            gone: Vec::new(),
+        };
         let blueprints: BTreeMap<&String, &Blueprint> =
             new.ports.iter().filter_map(|(name, port)| Some((name, device::blueprint_of(port)?))).collect();
         for (name, device) in &state.devices {
@@ -227,8 +269,11 @@ impl Steps {
         for (name, blueprint) in blueprints {
             let step = (name.clone(), blueprint.clone());
             match state.devices.get(name) {
-                Some(old) if old.failed.is_some() && old.blueprint == *blueprint => steps.retried.push(step),
-                Some(old) if stays(old, blueprint) => {}
+                Some(old) if old.failed.is_some() && device::serves(&old.blueprint, blueprint) => {
+                    steps.retried.push(step);
+                }
+                Some(old) if stays(old, blueprint) && old.blueprint == *blueprint => {}
+                Some(old) if stays(old, blueprint) => steps.rerouted.push(step),
                 Some(_) | None => steps.wanted.push(step),
             }
         }
@@ -241,7 +286,10 @@ impl Steps {
         for (name, blueprint) in &self.wanted {
             device::check(blueprint).map_err(|error| refused(&port_called(name), &error))?;
             let Some(device) = state.devices.get(name).filter(|device| device.is_adopted) else { continue };
-            if queues > 1 && !device.is_multi_queue && device.blueprint.ifname == blueprint.ifname {
+            if queues > 1
+                && !device.is_multi_queue
+                && device::ifname(&device.blueprint) == device::ifname(blueprint)
+            {
                 return Err(refused(&port_called(name), &device::too_few_queues(blueprint, queues)));
             }
         }

@@ -4,11 +4,13 @@ use std::io;
 
 use config::{CompiledPort, PortKind};
 
-use crate::link::{self, Interface, Namespace};
-use crate::port::{Origin, PortIo, Steering, Tap};
+use super::links::Watched;
+use crate::link::{self, Interface, LinkState, Namespace};
+use crate::port::{Nic, Origin, PortIo, Steering, Tap};
+use crate::sys::tried;
 
-/// Everything that a device is made from. A port whose blueprint changes gets a new device.
-pub(super) type Blueprint = config::Device;
+/// Everything that a device is made from. A port whose blueprint changes gets a new device, but for what [`serves`].
+pub(super) type Blueprint = PortKind;
 
 /// A device that exists, and what became of it.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Device {
     pub(super) steering_refused: Option<String>,
     /// Whether it refused offload metadata, so that frames are finished in software.
     pub(super) refuses_offload: bool,
+    /// What is known of the interface, if it is not ours to make.
+    pub(super) watched: Option<Watched>,
     /// Why the port was given up, if it was.
     pub(super) failed: Option<String>,
 }
@@ -36,13 +40,51 @@ pub(super) type Made = (Device, Vec<Box<dyn PortIo>>);
 /// What a port wants; `None` for one that this version has no driver for.
 pub(super) fn blueprint_of(port: &CompiledPort) -> Option<&Blueprint> {
     match &port.kind {
-        PortKind::Device(device) => Some(device),
-        PortKind::Nic(_) | PortKind::Tunnel(_) => None,
+        PortKind::Device(_) | PortKind::Nic(_) => Some(&port.kind),
+        PortKind::Tunnel(_) => None,
+    }
+}
+
+/// Whether a device made from the one is good for the other: routes are added and removed where it stands.
+pub(super) fn serves(one: &Blueprint, other: &Blueprint) -> bool {
+    match (one, other) {
+        (PortKind::Device(one), PortKind::Device(other)) => {
+            *one == config::Device { routes: one.routes.clone(), ..other.clone() }
+        }
+        (PortKind::Device(_) | PortKind::Nic(_) | PortKind::Tunnel(_), _) => one == other,
+    }
+}
+
+/// Gives a device made from the one the routes of the other.
+///
+/// # Errors
+/// If there is a route to the same place already. It has the old ones then.
+pub(super) fn reroute(one: &Blueprint, other: &Blueprint) -> io::Result<()> {
+    let (PortKind::Device(one), PortKind::Device(other)) = (one, other) else { return Ok(()) };
+    let namespace = match one.netns.as_deref() {
+        Some(spec) => Namespace::open(spec)?,
+        None => Namespace::current()?,
+    };
+    link::reroute(&namespace, &one.ifname, &one.routes, &other.routes)
+}
+
+/// The name of its interface; none for a tunnel.
+pub(super) fn ifname(blueprint: &Blueprint) -> &str {
+    match blueprint {
+        PortKind::Device(device) => &device.ifname,
+        PortKind::Nic(nic) => &nic.ifname,
+        PortKind::Tunnel(_) => "",
     }
 }
 
 /// Whether two devices cannot exist side by side: in one namespace they have one name, or both want its default route.
+/// Two stations on one interface would hear each frame twice.
 pub(super) fn clash(one: &Blueprint, other: &Blueprint) -> bool {
+    let (one, other) = match (one, other) {
+        (PortKind::Device(one), PortKind::Device(other)) => (one, other),
+        (PortKind::Nic(one), PortKind::Nic(other)) => return one.ifname == other.ifname,
+        (PortKind::Device(_) | PortKind::Nic(_) | PortKind::Tunnel(_), _) => return false,
+    };
     let routes_clash = || {
         one.gateways.iter().any(|gateway| other.gateways.iter().any(|it| it.is_ipv4() == gateway.is_ipv4()))
     };
@@ -51,7 +93,7 @@ pub(super) fn clash(one: &Blueprint, other: &Blueprint) -> bool {
 
 /// The device's namespace, the same for both ways to write a name. Paths that lead to one namespace otherwise, through
 /// processes say, are not seen to be one.
-fn space_of(blueprint: &Blueprint) -> Option<&str> {
+fn space_of(blueprint: &config::Device) -> Option<&str> {
     let spec = blueprint.netns.as_deref()?;
     let name = ["/run/netns/", "/var/run/netns/"].iter().find_map(|directory| spec.strip_prefix(directory));
     Some(name.unwrap_or(spec))
@@ -61,15 +103,23 @@ fn space_of(blueprint: &Blueprint) -> Option<&str> {
 pub(super) fn too_few_queues(blueprint: &Blueprint, workers: usize) -> io::Error {
     let why = format!("has one queue, and {workers} workers need one each");
     let next = "create it with multi_queue, or choose workers = 1";
-    io::Error::new(io::ErrorKind::InvalidInput, format!("device {:?} {why}; {next}", blueprint.ifname))
+    io::Error::new(io::ErrorKind::InvalidInput, format!("device {:?} {why}; {next}", ifname(blueprint)))
 }
 
 /// Whether the place for a device is there: what can be known before another goes for it.
 ///
 /// # Errors
-/// If its namespace cannot be opened.
+/// If its namespace cannot be opened, or its interface cannot be an uplink's.
 pub(super) fn check(blueprint: &Blueprint) -> io::Result<()> {
-    blueprint.netns.as_deref().map(Namespace::open).transpose().map(drop)
+    match blueprint {
+        PortKind::Device(device) => device.netns.as_deref().map(Namespace::open).transpose().map(drop),
+        PortKind::Nic(nic) => survey(nic).map(drop),
+        PortKind::Tunnel(_) => Ok(()),
+    }
+}
+
+fn survey(nic: &config::Nic) -> io::Result<LinkState> {
+    link::survey(&Namespace::current()?, &nic.ifname, nic.mac.mac(), &nic.addresses)
 }
 
 /// Makes a device, or adopts the one that stands in its place: its description and one queue for each worker.
@@ -77,12 +127,40 @@ pub(super) fn check(blueprint: &Blueprint) -> io::Result<()> {
 /// # Errors
 /// With what was tried. Nothing is left behind.
 pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<Made> {
+    match blueprint {
+        PortKind::Device(device) => build_tap(blueprint, device, queues),
+        PortKind::Nic(nic) => open_nic(blueprint, nic),
+        PortKind::Tunnel(_) => Err(io::Error::other("a tunnel has no device")),
+    }
+}
+
+/// One queue, whatever the number of workers.
+fn open_nic(blueprint: &Blueprint, nic: &config::Nic) -> io::Result<Made> {
+    let found = survey(nic)?;
+    let opened = Nic::open(found.index, nic.mac, &nic.addresses)
+        .map_err(tried(format!("interface {}", nic.ifname)))?;
+    let device = Device {
+        blueprint: blueprint.clone(),
+        generation: 0, // Until it is attached.
+        offloads: vec!["csum", "tso", "uso"],
+        queues: 1,
+        is_adopted: true,
+        is_multi_queue: true,
+        steering_refused: None,
+        refuses_offload: false,
+        watched: Some(Watched::new(&found, opened.link())),
+        failed: None,
+    };
+    Ok((device, vec![Box::new(opened.into_queue())]))
+}
+
+fn build_tap(whole: &Blueprint, blueprint: &config::Device, queues: usize) -> io::Result<Made> {
     let namespace = blueprint.netns.as_deref().map(Namespace::open).transpose()?;
     let queue_count = u16::try_from(queues).expect("workers are few");
     let exists = namespace.is_none() && link::find(&Namespace::current()?, &blueprint.ifname)?.is_some();
     let tap = if exists { Tap::adopt(&blueprint.ifname, queue_count)? } else { Tap::create(queue_count)? };
     if tap.queue_count() < queues {
-        return Err(too_few_queues(blueprint, queues));
+        return Err(too_few_queues(whole, queues));
     }
     let interface = Interface {
         name: blueprint.ifname.clone(),
@@ -91,12 +169,13 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<Made> {
         mtu: blueprint.mtu,
         addresses: blueprint.addresses.clone(),
         gateways: blueprint.gateways.clone(),
+        routes: blueprint.routes.clone(),
     };
     let tap = link::establish(tap, &interface)?;
     let capabilities = tap.capabilities();
     let offloads = [("csum", capabilities.checksum), ("tso", capabilities.tso), ("uso", capabilities.uso)];
     let device = Device {
-        blueprint: blueprint.clone(),
+        blueprint: whole.clone(),
         generation: 0, // Until it is attached.
         offloads: offloads.into_iter().filter_map(|(name, has)| has.then_some(name)).collect(),
         queues: tap.queue_count(),
@@ -107,6 +186,7 @@ pub(super) fn build(blueprint: &Blueprint, queues: usize) -> io::Result<Made> {
             Steering::Unneeded | Steering::Attached => None,
         },
         refuses_offload: false,
+        watched: None,
         failed: None,
     };
     let queues = tap.into_queues().into_iter().map(|queue| Box::new(queue) as Box<dyn PortIo>).collect();
@@ -123,9 +203,20 @@ mod tests {
         );
         let config = config::check("test", &text).unwrap();
         let compiled = config::compile(&config, &mut config::Ids::default());
-        let made = blueprint_of(&compiled.ports["p"]).unwrap().clone();
+        let PortKind::Device(made) = compiled.ports["p"].kind.clone() else { panic!("it is a device") };
         let gateways = gateways.iter().map(|text| text.parse().unwrap()).collect();
-        Blueprint { netns: netns.map(str::to_owned), gateways, ..made }
+        PortKind::Device(config::Device { netns: netns.map(str::to_owned), gateways, ..made })
+    }
+
+    #[test]
+    fn routes_are_changed_where_the_device_stands() {
+        let one = blueprint(None, "eth0", &[]);
+        let PortKind::Device(device) = one.clone() else { panic!("it is a device") };
+        let routes = vec![("172.17.0.0/16".parse().unwrap(), "169.254.64.2".parse().unwrap())];
+        let routed = PortKind::Device(config::Device { routes, ..device.clone() });
+        assert!(one != routed && serves(&one, &routed) && serves(&routed, &one));
+        let shorter = PortKind::Device(config::Device { mtu: 1400, ..device });
+        assert!(!serves(&one, &shorter) && !serves(&routed, &shorter));
     }
 
     #[test]

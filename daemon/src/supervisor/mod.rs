@@ -11,6 +11,7 @@
 
 mod change;
 mod device;
+mod links;
 mod operations;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use config::{Compiled, Config, Document, Ids};
 
 use crate::api::ApiError;
 use crate::events::{Event, EventKind, EventLog};
+use crate::link::Monitor;
 use crate::worker::{self, Workers};
 use device::Device;
 
@@ -49,6 +51,8 @@ pub struct Supervisor {
     /// Makes devices; tests have others than TAPs.
     build: Box<Build>,
     state: Mutex<State>,
+    /// Watches interfaces that are not ours, from the start to the end.
+    monitor: Mutex<Option<Monitor>>,
 }
 
 /// See [`device::build`].
@@ -99,9 +103,11 @@ impl Supervisor {
                 devices: BTreeMap::new(),
                 generation: 0,
             }),
+            monitor: Mutex::default(),
         });
         watch::start(&supervisor).map_err(|error| change::refused("workers", &error))?;
         supervisor.change(|_| Ok(config))?;
+        links::start(&supervisor).map_err(|error| change::refused("interfaces", &error))?;
         supervisor.events.publish(Event::new(EventKind::DaemonReady, "the switch forwards"));
         Ok(supervisor)
     }
@@ -109,6 +115,8 @@ impl Supervisor {
     /// Lets the workers finish what is waiting and closes every device. Those that were made for the switch vanish.
     pub fn stop(&self) {
         self.events.publish(Event::new(EventKind::DaemonStopping, "the switch drains and ends"));
+        let monitor = self.monitor().take();
+        drop(monitor); // Before the lock is taken, for which it may be waiting.
         let mut state = self.state(); // A change that is being made is made to its end.
         self.workers.stop();
         state.devices.clear();
@@ -122,6 +130,10 @@ impl Supervisor {
     /// What the configuration asks for and this version does not do.
     pub fn not_in_force(&self) -> Vec<String> {
         self.state().compiled.not_in_force.clone()
+    }
+
+    fn monitor(&self) -> MutexGuard<'_, Option<Monitor>> {
+        self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A change that panicked has not touched the state: it is replaced whole, last.

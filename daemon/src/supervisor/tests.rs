@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use wire::offload::VNET_HDR_LEN;
 
-use super::device::{Blueprint, Device, Made};
+use super::device::{Blueprint, Device, Made, ifname};
 use super::{Options, Supervisor};
 use crate::api::{Operations as _, PortState};
 use crate::port::PortIo;
@@ -20,7 +20,7 @@ fn device(stations: &Stations, blueprint: &Blueprint, queues: usize) -> Made {
     for _ in 0..queues {
         let (near, far) = pipe();
         made.push(Box::new(near));
-        stations.lock().unwrap().push((blueprint.ifname.clone(), far));
+        stations.lock().unwrap().push((ifname(blueprint).to_owned(), far));
     }
     let device = Device {
         blueprint: blueprint.clone(),
@@ -31,6 +31,7 @@ fn device(stations: &Stations, blueprint: &Blueprint, queues: usize) -> Made {
         is_multi_queue: queues > 1,
         steering_refused: None,
         refuses_offload: false,
+        watched: None,
         failed: None,
     };
     (device, made)

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::{Change, Changes, Config, PortKind, PortSpec};
+use config::{Change, Changes, CompiledPort, Config, PortKind, PortSpec};
 use node::{Counters, Flush};
 use vswitch::Station;
 use wire::{DomainId, DropReason, Mac, PortId};
 
-use super::{State, Supervisor};
+use super::links::Watched;
+use super::{State, Supervisor, device};
 use crate::api::{
     DropCount, DropInfo, Membership, NetworkInfo, PortInfo, PortState, StationInfo, StationKind, Status,
     Totals, Warning, WorkerInfo,
@@ -105,7 +106,14 @@ pub(super) fn warnings(state: &State) -> Vec<Warning> {
             ),
             next: "a newer kernel may accept them".to_owned(),
         });
-        failed.into_iter().chain(steering).chain(offload)
+        let watched = device.watched.as_ref().filter(|_| device.failed.is_none());
+        let down = watched.and_then(|watched| watched.down.as_ref());
+        let conflict = watched.and_then(|watched| watched.conflict.as_ref());
+        let link = down.into_iter().chain(conflict).map(move |why| {
+            let (text, next) = why.split_once("; ").unwrap_or((why, ""));
+            Warning { text: format!("port {name:?}: {text}"), next: next.to_owned() }
+        });
+        failed.into_iter().chain(steering).chain(offload).chain(link)
     });
     sentences.chain(devices).collect()
 }
@@ -152,7 +160,9 @@ pub(super) fn ports(supervisor: &Supervisor) -> Vec<PortInfo> {
     let tallies = supervisor.workers.tallies();
     let mut ports: Vec<PortInfo> = {
         let state = supervisor.state();
-        state.config.port.keys().map(|name| port(&state, &tallies, name)).collect()
+        let is_listed = |port: &CompiledPort| !matches!(port.kind, PortKind::Tunnel(_));
+        let listed = state.compiled.ports.iter().filter(|(_, port)| is_listed(port));
+        listed.map(|(name, compiled)| port(&state, &tallies, name, compiled)).collect()
     };
     mark_down(&mut ports);
     ports
@@ -178,27 +188,30 @@ fn mark_down(ports: &mut [PortInfo]) {
     }
 }
 
-fn port(state: &State, tallies: &[Tally], name: &str) -> PortInfo {
-    let spec = &state.config.port[name];
-    let compiled = &state.compiled.ports[name];
+fn port(state: &State, tallies: &[Tally], name: &str, compiled: &CompiledPort) -> PortInfo {
+    let spec = state.config.port.get(name).cloned().unwrap_or_default(); // The uplink has none.
     let device = state.devices.get(name);
     let (port_state, error) = port_state(state, name);
     let counted = |of: fn(&node::PortCounters) -> u64| -> u64 {
         tallies.iter().filter_map(|tally| tally.counters.ports.get(compiled.id.index())).map(of).sum()
     };
-    let PortKind::Device(blueprint) = &compiled.kind else {
-        unreachable!("ports of the document have devices")
+    let (netns, mac, addresses) = match &compiled.kind {
+        PortKind::Device(device) => (device.netns.clone(), Some(device.mac), device.addresses.as_slice()),
+        PortKind::Nic(nic) => (None, Some(nic.mac), nic.addresses.as_slice()),
+        PortKind::Tunnel(_) => (None, None, [].as_slice()),
     };
+    let plans = &state.compiled.plan.switch.ports; // In the order of ids.
+    let plan = plans.binary_search_by_key(&compiled.id, |plan| plan.id).ok().map(|at| &plans[at]);
     PortInfo {
         name: name.to_owned(),
         state: port_state,
         error,
-        networks: memberships(spec),
-        netns: blueprint.netns.clone(),
-        ifname: blueprint.ifname.clone(),
-        mac: Some(blueprint.mac.mac().to_string()),
-        address: blueprint.addresses.iter().map(ToString::to_string).collect(),
-        mtu: u32::from(blueprint.mtu),
+        networks: memberships(&spec),
+        netns,
+        ifname: device::ifname(&compiled.kind).to_owned(),
+        mac: mac.map(|mac| mac.mac().to_string()),
+        address: addresses.iter().map(ToString::to_string).collect(),
+        mtu: plan.map_or(0, |plan| u32::from(plan.mtu)),
         offloads: device
             .map(|device| device.offloads.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
@@ -212,16 +225,17 @@ fn port(state: &State, tallies: &[Tally], name: &str) -> PortInfo {
         stations: largest_sum(tallies, |tally| {
             tally.stations_of_port.get(&compiled.id).copied().unwrap_or(0)
         }),
-        spec: spec.clone(),
+        spec,
     }
 }
 
 /// How a port is doing, and what went wrong.
 fn port_state(state: &State, name: &str) -> (PortState, Option<String>) {
     match state.devices.get(name) {
-        Some(device) => match &device.failed {
-            Some(why) => (PortState::Failed, Some(why.clone())),
-            None => (PortState::Up, None),
+        Some(device) => match (&device.failed, &device.watched) {
+            (Some(why), _) => (PortState::Failed, Some(why.clone())),
+            (None, Some(Watched { down: Some(why), .. })) => (PortState::Down, Some(why.clone())),
+            (None, Some(_) | None) => (PortState::Up, None),
         },
         None => (PortState::Down, Some("this version has no driver for tunnels".to_owned())),
     }

@@ -7,7 +7,7 @@ use config::Compiled;
 use node::{Notice, RouterNotice};
 use wire::PortId;
 
-use super::{Supervisor, spawn};
+use super::{State, Supervisor, spawn};
 use crate::events::{Event, EventKind};
 use crate::worker::Report;
 
@@ -50,7 +50,11 @@ impl Supervisor {
 
     /// One worker has given the port up; the others follow, so that its device is closed.
     fn give_up(&self, port: PortId, generation: u64, why: String) {
-        let mut state = self.state();
+        self.give_up_of(&mut self.state(), port, generation, why);
+    }
+
+    /// The same with the lock held.
+    pub(super) fn give_up_of(&self, state: &mut State, port: PortId, generation: u64, why: String) {
         let Some(name) = state.compiled.port_name(port).map(str::to_owned) else { return };
         let Some(device) = state.devices.get_mut(&name) else { return };
         if device.failed.is_some() || device.generation != generation {

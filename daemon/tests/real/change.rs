@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tapestry::link::Namespace;
 
 use crate::daemon::{Daemon, Events, PATIENCE};
-use crate::support::{able, names, namespace, start};
+use crate::support::{able, ip, names, namespace};
 
 const NETWORK: &str = "[network.a]\nsubnet = [\"172.16.0.0/16\"]\ngateway = [\"172.16.0.1\"]\n";
 
@@ -107,21 +107,6 @@ fn events_tell_every_change_and_every_refusal() {
     expect("network.removed", "\"b\"");
     expect("port.removed", "\"p0\"");
     expect("config.applied", "~ stations");
-}
-
-/// `ip` in the namespace; `None` if it is not installed, and says so.
-fn ip(space: &Namespace, words: &[&str]) -> Option<()> {
-    use std::io::Write;
-    let mut command = std::process::Command::new("ip");
-    let child =
-        space.run(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| start(command.args(words)))));
-    let Ok(mut child) = child.unwrap() else {
-        writeln!(std::io::stderr(), "SKIPPED down: no ip; `cargo xtask test` installs it")
-            .expect("standard error is open");
-        return None;
-    };
-    assert!(child.wait().unwrap().success(), "ip {words:?}");
-    Some(())
 }
 
 #[test]

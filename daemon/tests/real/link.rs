@@ -31,6 +31,19 @@ fn source_towards(namespace: &Namespace, peer: &str) -> io::Result<IpAddr> {
 }
 
 #[test]
+fn an_interface_may_keep_the_name_that_it_has_for_the_time_being() {
+    if !able() {
+        return;
+    }
+    let home = namespace("home");
+    let stays = Interface { name: "tapestry0".to_owned(), namespace: None, ..eth0(&home, &[]) };
+    let _queues = establish(&home, &stays).unwrap();
+    assert_eq!(names(&home), ["tapestry0"]);
+    let moved = Interface { name: "tapestry0".to_owned(), ..eth0(&home, &[]) };
+    assert_eq!(refusal(&home, &moved).kind(), ErrorKind::AlreadyExists, "another has it");
+}
+
+#[test]
 fn an_interface_is_named_placed_addressed_raised_and_routed() {
     if !able() {
         return;

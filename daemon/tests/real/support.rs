@@ -37,6 +37,7 @@ pub(crate) fn eth0(namespace: &Namespace, addresses: &[&str]) -> Interface {
         mtu: 1500,
         addresses: addresses.iter().map(|text| text.parse().expect("a prefix")).collect(),
         gateways: Vec::new(),
+        routes: Vec::new(),
     }
 }
 
@@ -58,6 +59,22 @@ pub(crate) fn nothing_starts() -> RwLockReadGuard<'static, ()> {
 pub(crate) fn start(command: &mut Command) -> Child {
     let _starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
     command.spawn().expect("the program can be run")
+}
+
+/// What `ip` says in the namespace; `None` if it is not installed, and says so.
+pub(crate) fn ip(space: &Namespace, words: &[&str]) -> Option<String> {
+    let mut command = Command::new("ip");
+    command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| start(&mut command)));
+    let Ok(child) = space.run(run).expect("the namespace can be entered") else {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        writeln!(std::io::stderr(), "SKIPPED {test}: no ip; `cargo xtask test` installs it")
+            .expect("standard error is open");
+        return None;
+    };
+    let output = child.wait_with_output().expect("ip ends");
+    assert!(output.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).expect("ip writes text"))
 }
 
 const ROLE: &str = "TAPESTRY_TEST_ROLE";

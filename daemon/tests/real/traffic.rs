@@ -7,7 +7,7 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use tapestry::link;
-use tapestry::port::{Fault, PortIo, Tap, TapQueue};
+use tapestry::port::{Fault, PortIo, Tap};
 use wire::{FramePool, Rng};
 
 use crate::support::{able, eth0, namespace};
@@ -15,7 +15,7 @@ use crate::support::{able, eth0, namespace};
 const OCTETS: usize = 100 << 20;
 
 /// Copies between two ports until the other end of `stop` is closed.
-fn copy(stop: &UnixStream, ports: &mut [TapQueue; 2]) -> CopyReport {
+pub(crate) fn copy(stop: &UnixStream, ports: &mut [Box<dyn PortIo>; 2]) -> CopyReport {
     let mut frame = FramePool::default().take();
     let mut report = CopyReport::default();
     loop {
@@ -35,7 +35,7 @@ fn copy(stop: &UnixStream, ports: &mut [TapQueue; 2]) -> CopyReport {
                 .is_ok()
             {
                 frame.parse_offload().expect("the kernel tells the truth");
-                report.super_segments += u32::from(frame.offload.is_super_segment());
+                report.super_segments[from] += u32::from(frame.offload.is_super_segment());
                 ports[to].send(&mut frame).expect("the other port is up");
             }
         }
@@ -43,8 +43,9 @@ fn copy(stop: &UnixStream, ports: &mut [TapQueue; 2]) -> CopyReport {
 }
 
 #[derive(Default)]
-struct CopyReport {
-    super_segments: u32,
+pub(crate) struct CopyReport {
+    /// By the port that they came from.
+    pub(crate) super_segments: [u32; 2],
 }
 
 #[test]
@@ -53,9 +54,9 @@ fn tcp_through_a_copy_loop_arrives_whole_and_in_super_segments() {
         return;
     }
     let (home, ns1, ns2) = (namespace("home"), namespace("ns1"), namespace("ns2"));
-    let port = |interface| {
+    let port = |interface| -> Box<dyn PortIo> {
         let made = home.run(|| link::establish(Tap::create(1).unwrap(), &interface)).unwrap().unwrap();
-        made.into_queues().remove(0)
+        Box::new(made.into_queues().remove(0))
     };
     let mut ports = [port(eth0(&ns1, &["172.16.0.2/16"])), port(eth0(&ns2, &["172.16.0.3/16"]))];
     let listener = ns2.run(|| TcpListener::bind("172.16.0.3:0")).unwrap().unwrap();
@@ -76,11 +77,11 @@ fn tcp_through_a_copy_loop_arrives_whole_and_in_super_segments() {
         drop(stop);
         copying.join().unwrap()
     });
-    assert!(report.super_segments > 0, "segmentation was left to the reader");
+    assert!(report.super_segments[0] > 0, "segmentation was left to the reader");
 }
 
 /// Octets in which a lost, doubled or swapped one shows.
-fn pattern() -> Vec<u8> {
+pub(crate) fn pattern() -> Vec<u8> {
     let mut rng = Rng::seeded(0x7a9e);
     (0..OCTETS / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect()
 }

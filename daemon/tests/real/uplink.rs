@@ -1,0 +1,205 @@
+//! Uplinks of a running switch: an interface that goes down, away and comes back, and the host's own stack.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
+use tapestry::link;
+
+use crate::daemon::{Daemon, Events, PATIENCE};
+use crate::nic::Cable;
+use crate::support::{able, ip, names, namespace};
+
+const NETWORK: &str = "[network.a]\nsubnet = [\"172.16.0.0/16\"]\ngateway = [\"172.16.0.1\"]\n";
+const NIC: &str =
+    "[uplink]\nkind = \"nic\"\nifname = \"eth0\"\naddress = [\"192.0.2.7/24\"]\ngateway = [\"192.0.2.1\"]\n";
+const HOST: &str = "[uplink]\nkind = \"host\"\nifname = \"tapestry0\"\naddress = [\"169.254.64.2/30\", \"fd00:64::2/64\"]\nhost_address = [\"169.254.64.1/30\", \"fd00:64::1/64\"]\n";
+
+/// Waits until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what} does not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// Asks for the uplink's address from the other end of the cable until the router answers.
+struct Asker(OwnedFd);
+
+impl Asker {
+    fn new(cable: &Cable) -> Self {
+        let index = link::find(&cable.far, "eth0").unwrap().unwrap().index;
+        Self(cable.far.run(|| tapestry::sys::packet::open(index)).unwrap().unwrap())
+    }
+
+    fn is_answered(&self) {
+        let mac = [2, 0, 0, 0, 0, 1];
+        let request = [
+            &[0xff; 6],
+            &mac[..],
+            b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01",
+            &mac,
+            &[192, 0, 2, 1],
+            &[0; 6],
+            &[192, 0, 2, 7],
+            &[0; 18],
+        ]
+        .concat();
+        until("an answer", || {
+            // A cable that has just been plugged in may lose one.
+            let _lost = rustix::io::write(&self.0, &request);
+            let tenth = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&tenth)).unwrap();
+            let mut frame = [0; 2048];
+            while let Ok(len) = rustix::io::read(&self.0, &mut frame) {
+                let is_reply = len >= 42 && frame[12..14] == [8, 6] && frame[21] == 2;
+                if is_reply && frame[28..32] == [192, 0, 2, 7] {
+                    assert_eq!(frame[22..28], [2, 0x42, 192, 0, 2, 7]);
+                    return true;
+                }
+            }
+            false
+        });
+    }
+}
+
+fn uplink(daemon: &Daemon) -> serde_json::Value {
+    let ports = daemon.json(&["port", "ls"]);
+    ports.as_array().unwrap().iter().find(|port| port["name"] == "uplink").expect("it is listed").clone()
+}
+
+fn warnings(daemon: &Daemon) -> String {
+    daemon.json(&["status"])["warnings"].to_string()
+}
+
+#[test]
+fn an_interface_goes_down_away_and_comes_back() {
+    if !able() {
+        return;
+    }
+    let Some(cable) = Cable::new() else { return };
+    let daemon = Daemon::start_in(cable.host.clone(), &(NETWORK.to_owned() + NIC));
+    let events = Events::of(&daemon);
+    Asker::new(&cable).is_answered();
+    assert_eq!(uplink(&daemon)["state"], "up");
+
+    ip(&cable.host, &["link", "set", "dev", "eth0", "down"]).unwrap();
+    assert_eq!(events.next("port.down")["port"], "uplink");
+    assert_eq!(uplink(&daemon)["state"], "down");
+    assert!(warnings(&daemon).contains("eth0 is down"), "{}", warnings(&daemon));
+    ip(&cable.host, &["link", "set", "dev", "eth0", "up"]).unwrap();
+    events.next("port.up");
+    assert_eq!(uplink(&daemon)["state"], "up");
+    Asker::new(&cable).is_answered();
+
+    ip(&cable.far, &["link", "set", "dev", "eth0", "down"]).unwrap();
+    let text = events.next("port.down")["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("no carrier"), "{text}");
+    ip(&cable.far, &["link", "set", "dev", "eth0", "up"]).unwrap();
+    events.next("port.up");
+
+    ip(&cable.host, &["link", "set", "dev", "eth0", "mtu", "1400"]).unwrap();
+    until("the interface's MTU", || uplink(&daemon)["mtu"] == 1400);
+    ip(&cable.host, &["link", "set", "dev", "eth0", "mtu", "9000"]).unwrap();
+    until("the configured MTU", || uplink(&daemon)["mtu"] == 1500);
+    Asker::new(&cable).is_answered();
+
+    ip(&cable.host, &["link", "del", "dev", "eth0"]).unwrap();
+    events.next("port.failed");
+    assert_eq!(uplink(&daemon)["state"], "failed");
+    cable.plug().unwrap();
+    events.next("port.up");
+    until("the carrier", || uplink(&daemon)["state"] == "up");
+    Asker::new(&cable).is_answered();
+}
+
+#[test]
+fn an_interface_that_cannot_be_an_uplink_is_refused_with_the_reason() {
+    if !able() {
+        return;
+    }
+    let Some(cable) = Cable::new() else { return };
+    ip(&cable.host, &["link", "add", "br0", "type", "bridge"]).unwrap();
+    ip(&cable.host, &["link", "add", "eth1", "type", "veth", "peer", "name", "eth2"]).unwrap();
+    ip(&cable.host, &["link", "set", "dev", "eth1", "master", "br0"]).unwrap();
+    let daemon = Daemon::start_in(cable.host.clone(), NETWORK);
+    let file = daemon.directory.path().join("other.toml");
+    let refusal = |from: &str, to: &str| {
+        fs::write(&file, NETWORK.to_owned() + &NIC.replace(from, to)).unwrap();
+        let output = daemon.ask(&["apply", file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (from, to, words) in [
+        ("eth0", "eth9", "there is no interface eth9"),
+        ("eth0", "lo", "leads nowhere"),
+        ("eth0", "eth1", "belongs to bridge br0"),
+        ("192.0.2.7", "192.0.2.2", "192.0.2.2 is the host's own, on eth0"),
+    ] {
+        let text = refusal(from, to);
+        assert!(text.contains(words), "{text}");
+    }
+    // One that is down is taken, with a warning.
+    fs::write(&file, NETWORK.to_owned() + &NIC.replace("eth0", "eth2")).unwrap();
+    daemon.order(&["apply", file.to_str().unwrap()]);
+    assert!(warnings(&daemon).contains("eth2 is down"), "{}", warnings(&daemon));
+    assert_eq!(uplink(&daemon)["state"], "down");
+
+    let events = Events::of(&daemon);
+    ip(&cable.host, &["addr", "add", "192.0.2.7/24", "dev", "eth0"]).unwrap();
+    assert_eq!(events.next("neigh.conflict")["port"], "uplink");
+    assert!(warnings(&daemon).contains("192.0.2.7 is the host's own, on eth0"), "{}", warnings(&daemon));
+}
+
+#[test]
+fn a_killed_switch_leaves_the_interface_as_it_was() {
+    if !able() {
+        return;
+    }
+    let Some(cable) = Cable::new() else { return };
+    let mut daemon = Daemon::start_in(cable.host.clone(), &(NETWORK.to_owned() + NIC));
+    assert_eq!(cable.promiscuity(), "1");
+    daemon.end(Signal::KILL);
+    until("the end of promiscuity", || cable.promiscuity() == "0");
+}
+
+#[test]
+fn the_host_has_routes_to_the_networks_as_long_as_there_are_both() {
+    if !able() {
+        return;
+    }
+    let host = namespace("host");
+    let mut daemon = Daemon::start_in(host.clone(), &(NETWORK.to_owned() + HOST));
+    let routes = |to: &str| ip(&host, &["route", "show", to]);
+    let Some(route) = routes("172.16.0.0/16") else { return };
+    assert!(route.contains("via 169.254.64.2 dev tapestry0"), "{route}");
+    let index = || link::find(&host, "tapestry0").unwrap().unwrap().index;
+    let before = index();
+
+    let create = |name: &str, octet: &str| {
+        let (subnet, gateway) = (format!("10.{octet}.0.0/16"), format!("10.{octet}.0.1"));
+        daemon.ask(&["network", "create", name, "--subnet", &subnet, "--gateway", &gateway])
+    };
+    assert!(create("b", "1").status.success());
+    assert!(routes("10.1.0.0/16").unwrap().contains("via 169.254.64.2"));
+    let v6 = ["network", "create", "c", "--subnet", "fd00:3::/64", "--gateway", "fd00:3::1"];
+    daemon.order(&v6);
+    let route = ip(&host, &["-6", "route", "show", "fd00:3::/64"]).unwrap();
+    assert!(route.contains("via fd00:64::2 dev tapestry0"), "{route}");
+
+    ip(&host, &["route", "add", "10.2.0.0/16", "dev", "lo"]).unwrap();
+    let refused = create("d", "2");
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && text.contains("there is a route to 10.2.0.0/16 already"), "{text}");
+    assert!(routes("10.2.0.0/16").unwrap().contains("dev lo"), "the other's stays");
+
+    daemon.order(&["network", "rm", "b"]);
+    assert_eq!(routes("10.1.0.0/16").unwrap(), "");
+    assert_eq!(index(), before, "the device stands");
+    daemon.end(Signal::KILL);
+    until("the end of the device", || names(&host).is_empty());
+    assert_eq!(routes("172.16.0.0/16").unwrap(), "", "the routes go with the device");
+}
