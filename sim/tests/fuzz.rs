@@ -11,10 +11,35 @@ const HISTORIES: u64 = 4_000;
 /// Octets of the longest.
 const HISTORY_LEN_MAX: u64 = 3_000;
 
-/// What no history can cause: it is too short for a flood of questions, the headroom holds whatever a plan asks for,
-/// and only an operating system refuses frames.
-const OUT_OF_REACH: [DropReason; 5] = [
+/// What no history can cause: it is too short for a flood of questions or of connections, the headroom holds whatever a
+/// plan asks for, and only an operating system loses or refuses frames.
+const OUT_OF_REACH: &[DropReason] = &[
+    DropReason::Unreadable,
+    DropReason::Overrun,
     DropReason::AnswerRate,
+    DropReason::SourceRouted,
+    DropReason::FragmentTiny,
+    DropReason::FragmentOverlap,
+    DropReason::FragmentLimit,
+    DropReason::FragmentTimeout,
+    DropReason::MartianDestination,
+    DropReason::NoRoute,
+    DropReason::Blackhole,
+    DropReason::RouteUnreachable,
+    DropReason::RouteProhibited,
+    DropReason::TtlExpired,
+    DropReason::Unsolicited,
+    DropReason::Internal,
+    DropReason::IsolatedNetworks,
+    DropReason::AclDenied,
+    DropReason::SessionsMax,
+    DropReason::L4PortsExhausted,
+    DropReason::NatProtocol,
+    DropReason::BadQuote,
+    DropReason::RouteMtu,
+    DropReason::NeighbourUnreachable,
+    DropReason::NeighbourQueue,
+    DropReason::NeighboursMax,
     DropReason::Headroom,
     DropReason::QueueFull,
     DropReason::DeviceRefused,

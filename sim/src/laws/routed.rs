@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use node::Plan;
-use vrouter::Side;
+use vrouter::{Filtering, Side};
 use wire::headers::{Headers, PROTOCOL_ICMPV4, PROTOCOL_ICMPV6};
 use wire::{DomainId, Mac};
 
@@ -46,7 +46,9 @@ impl Asked {
         let comes_in = from.is_some_and(|from| is_uplink(plan, from));
         let is_own = plan.router.gateways.iter().any(|gateway| gateway.addresses.contains(&src))
             || matches!(src, IpAddr::V6(src) if src.is_unicast_link_local());
-        if !comes_in || is_own || self.0.contains(&src) || is_published(plan, dst) {
+        // Then whoever knows a mapped L4 port is welcome: that is what endpoint-independent filtering says.
+        let is_open = plan.router.nat.filtering == Filtering::EndpointIndependent;
+        if !comes_in || is_own || is_open || self.0.contains(&src) || is_published(plan, dst) {
             return Ok(());
         }
         let about = quoted_dst(&headers, frame);

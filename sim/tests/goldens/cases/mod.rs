@@ -2,8 +2,10 @@
 
 mod admit;
 mod guard;
+mod nat;
 mod offload;
 mod route;
+mod routing;
 mod station;
 mod storm;
 mod switch;
@@ -17,13 +19,15 @@ use crate::case::Case;
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    let rooms: [fn() -> Vec<Case>; 9] = [
+    let rooms: [fn() -> Vec<Case>; 11] = [
         admit::cases,
         vlan::cases,
         guard::cases,
         storm::cases,
         station::cases,
         route::cases,
+        routing::cases,
+        nat::cases,
         switch::cases,
         offload::cases,
         tunnel::cases,

@@ -103,7 +103,6 @@ fn answered() -> Vec<Case> {
 
 fn refused() -> Vec<Case> {
     let to_gateway = |data: &[u8]| udp((V4.into(), 1000), (GATEWAY.into(), 53), data);
-    let outside = Ipv4Addr::new(192, 0, 2, 1);
     let mut damaged = ping();
     damaged[14 + 10] ^= 1;
     let mut odd_arp = arp_question((station(1), V4), GATEWAY);
@@ -126,12 +125,6 @@ fn refused() -> Vec<Case> {
         .send("c1", damaged)
         .send("c1", &ping()[..14 + 19])
         .send("c1", &ping6()[..14 + 39]),
-        Case::new(
-            "drop-route-no-route",
-            "A packet to the gateway's MAC that is for another host is dropped: this version does not route.",
-            ROUTED,
-        )
-        .send("c1", packet(V4, outside, ICMP, &echo_request(V4.into(), outside.into(), b"outside"))),
         Case::new(
             "drop-route-no-service",
             "The gateway's addresses answer echo and nothing else.",
