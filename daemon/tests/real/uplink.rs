@@ -1,7 +1,10 @@
 //! Uplinks of a running switch: an interface that goes down, away and comes back, and the host's own stack.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::thread;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,6 +14,7 @@ use tapestry::link;
 use crate::daemon::{Daemon, Events, PATIENCE};
 use crate::nic::Cable;
 use crate::support::{able, ip, names, namespace};
+use crate::traffic::pattern;
 
 const NETWORK: &str = "[network.a]\nsubnet = [\"172.16.0.0/16\"]\ngateway = [\"172.16.0.1\"]\n";
 const NIC: &str =
@@ -114,6 +118,60 @@ fn an_interface_goes_down_away_and_comes_back() {
     events.next("port.up");
     until("the carrier", || uplink(&daemon)["state"] == "up");
     Asker::new(&cable).is_answered();
+}
+
+#[test]
+fn a_container_reaches_the_outside_and_its_frames_are_counted_while_the_link_is_down() {
+    if !able() {
+        return;
+    }
+    for workers in [1, 2] {
+        let Some(cable) = Cable::new() else { return };
+        outside_and_back(workers, &cable);
+    }
+}
+
+fn outside_and_back(workers: usize, cable: &Cable) {
+    let inside = namespace("inside");
+    let netns = inside.path();
+    let port = format!(
+        "masquerade = true\n[port.c1]\nnetwork = \"a\"\nnetns = {netns:?}\nifname = \"eth0\"\naddress = [\"172.16.0.2/16\"]\n"
+    );
+    let config = format!("workers = {workers}\n{NETWORK}{port}{NIC}");
+    let daemon = Daemon::start_in(cable.host.clone(), &config);
+    let listener = cable.far.run(|| TcpListener::bind("192.0.2.1:0")).unwrap().unwrap();
+    let listening = listener.local_addr().unwrap();
+    let transfer = || {
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let mut stream = inside.run(|| TcpStream::connect(listening)).unwrap().unwrap();
+                stream.write_all(&pattern()).unwrap();
+            });
+            let (mut stream, peer) = listener.accept().unwrap();
+            assert_eq!(peer.ip().to_string(), "192.0.2.7", "the uplink's address is what the outside sees");
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            sending.join().unwrap();
+            assert!(received == pattern(), "{} octets arrived, not those sent", received.len());
+        });
+    };
+    transfer();
+    let sent = uplink(&daemon);
+    let (frames, bytes) = (sent["tx_frames"].as_u64().unwrap(), sent["tx_bytes"].as_u64().unwrap());
+    assert!(bytes / frames > 3000, "{bytes} octets in {frames} frames: no super-segments");
+
+    let events = Events::of(&daemon);
+    ip(&cable.host, &["link", "set", "dev", "eth0", "down"]).unwrap();
+    events.next("port.down");
+    let sender = inside.run(|| UdpSocket::bind("172.16.0.2:0")).unwrap().unwrap();
+    until("a counted loss", || {
+        sender.send_to(b"lost", "192.0.2.1:9").unwrap();
+        let drops = daemon.json(&["drops", "--port", "uplink"]);
+        drops.as_array().unwrap().iter().any(|drop| drop["reason"] == "deliver.port-down")
+    });
+    ip(&cable.host, &["link", "set", "dev", "eth0", "up"]).unwrap();
+    events.next("port.up");
+    transfer();
 }
 
 #[test]
