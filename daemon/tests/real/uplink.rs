@@ -225,6 +225,34 @@ fn a_killed_switch_leaves_the_interface_as_it_was() {
 }
 
 #[test]
+fn a_container_reaches_the_host_and_the_answer_finds_its_way_by_the_hosts_route() {
+    if !able() {
+        return;
+    }
+    let (host, inside) = (namespace("host"), namespace("inside"));
+    let netns = inside.path();
+    let port = format!(
+        "[port.c1]\nnetwork = \"a\"\nnetns = {netns:?}\nifname = \"eth0\"\naddress = [\"172.16.0.2/16\"]\n"
+    );
+    let _daemon = Daemon::start_in(host.clone(), &(NETWORK.to_owned() + &port + HOST));
+    let listener = host.run(|| TcpListener::bind("169.254.64.1:0")).unwrap().unwrap();
+    let listening = listener.local_addr().unwrap();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut stream = inside.run(|| TcpStream::connect(listening)).unwrap().unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        let (mut stream, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip().to_string(), "172.16.0.2", "nobody translates");
+        stream.write_all(b"hello").unwrap();
+        drop(stream);
+        assert_eq!(asking.join().unwrap(), "hello");
+    });
+}
+
+#[test]
 fn the_host_has_routes_to_the_networks_as_long_as_there_are_both() {
     if !able() {
         return;
