@@ -2,16 +2,22 @@
 //!
 //! An [`Edit`] is applied to a copy, the copy is checked whole like a file, and only then is it the configuration: a
 //! refused edit changes nothing. What other objects depend on cannot be taken away: a network goes after its ports, a
-//! port after its static stations and published L4 ports.
+//! port after its static stations and published L4 ports, both after the access rules that name them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use wire::Mac;
 
+use crate::ends::{AclEnd, Inside};
+use crate::leases::Leases;
 use crate::report::Report;
 use crate::spec::{Document, NetworkSpec, PortSpec, StationSpec};
 use crate::{Config, derive, text};
+
+mod router;
+
+pub use router::RouterEdit;
 
 /// A change of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +73,8 @@ pub enum Edit {
         #[serde(with = "text::one")]
         mac: Mac,
     },
+    /// A change of what the router is told.
+    Router(RouterEdit),
 }
 
 /// Why an edit was refused. Nothing has changed.
@@ -105,57 +113,76 @@ impl Config {
     /// # Errors
     /// Why the edit is refused; `self` is as it was in any case.
     pub fn apply(&self, edit: &Edit) -> Result<Self, EditError> {
+        self.apply_leased(edit, &Leases::default()).map(|(config, _)| config)
+    }
+
+    /// [`Config::apply`] where ports with "auto" get again what they had, and with the leases that hold from then on.
+    ///
+    /// # Errors
+    /// As [`Config::apply`].
+    pub fn apply_leased(&self, edit: &Edit, leases: &Leases) -> Result<(Self, Leases), EditError> {
         let mut document = self.0.clone();
-        match edit {
-            Edit::AddNetwork { name, spec } => {
-                let taken = document.network.insert(name.clone(), spec.clone()).is_some();
-                expect_free(taken, "network", name)?;
-            }
-            Edit::ReplaceNetwork { name, spec } => {
-                let found = document.network.insert(name.clone(), spec.clone()).is_some();
-                expect_found(found, "network", name)?;
-            }
-            Edit::RemoveNetwork { name } => {
-                let found = document.network.remove(name).is_some();
-                expect_found(found, "network", name)?;
-                expect_unused(users_of_network(&document, name), "network", name)?;
-            }
-            Edit::AddPort { name, spec } => {
-                let taken = document.port.insert(name.clone(), spec.clone()).is_some();
-                expect_free(taken, "port", name)?;
-            }
-            Edit::ReplacePort { name, spec } => {
-                let found = document.port.insert(name.clone(), spec.clone()).is_some();
-                expect_found(found, "port", name)?;
-            }
-            Edit::RemovePort { name } => {
-                let found = document.port.remove(name).is_some();
-                expect_found(found, "port", name)?;
-                expect_unused(users_of_port(&document, name), "port", name)?;
-            }
-            Edit::AddStation(station) => {
-                let taken = remove_station(&mut document.station, &station.network, station.mac);
-                expect_free(taken, "station", &station.mac)?;
-                document.station.push(station.clone());
-            }
-            Edit::ReplaceStation(station) => {
-                let found = remove_station(&mut document.station, &station.network, station.mac);
-                expect_found(found, "station", &station.mac)?;
-                document.station.push(station.clone());
-            }
-            Edit::RemoveStation { network, mac } => {
-                let found = remove_station(&mut document.station, network, *mac);
-                expect_found(found, "station", mac)?;
-            }
-        }
-        Self::new(document).map_err(EditError::Refused)
+        change(&mut document, edit)?;
+        Self::new_leased(document, leases).map_err(EditError::Refused)
     }
 }
 
+fn change(document: &mut Document, edit: &Edit) -> Result<(), EditError> {
+    match edit {
+        Edit::AddNetwork { name, spec } => {
+            let taken = document.network.insert(name.clone(), spec.clone()).is_some();
+            expect_free(taken, "network", name)?;
+        }
+        Edit::ReplaceNetwork { name, spec } => {
+            let found = document.network.insert(name.clone(), spec.clone()).is_some();
+            expect_found(found, "network", name)?;
+        }
+        Edit::RemoveNetwork { name } => {
+            let found = document.network.remove(name).is_some();
+            expect_found(found, "network", name)?;
+            expect_unused(users_of_network(document, name), "network", name)?;
+        }
+        Edit::AddPort { name, spec } => {
+            let taken = document.port.insert(name.clone(), spec.clone()).is_some();
+            expect_free(taken, "port", name)?;
+        }
+        Edit::ReplacePort { name, spec } => {
+            let found = document.port.insert(name.clone(), spec.clone()).is_some();
+            expect_found(found, "port", name)?;
+        }
+        Edit::RemovePort { name } => {
+            let found = document.port.remove(name).is_some();
+            expect_found(found, "port", name)?;
+            expect_unused(users_of_port(document, name), "port", name)?;
+        }
+        Edit::AddStation(station) => {
+            let taken = remove_station(&mut document.station, &station.network, station.mac);
+            expect_free(taken, "station", &station.mac)?;
+            document.station.push(station.clone());
+        }
+        Edit::ReplaceStation(station) => {
+            let found = remove_station(&mut document.station, &station.network, station.mac);
+            expect_found(found, "station", &station.mac)?;
+            document.station.push(station.clone());
+        }
+        Edit::RemoveStation { network, mac } => {
+            let found = remove_station(&mut document.station, network, *mac);
+            expect_found(found, "station", mac)?;
+        }
+        Edit::Router(edit) => router::change(document, edit)?,
+    }
+    Ok(())
+}
+
+/// Takes the elements that are meant out of the list; whether there were any.
+fn take<T>(list: &mut Vec<T>, is_meant: impl Fn(&T) -> bool) -> bool {
+    let before = list.len();
+    list.retain(|element| !is_meant(element));
+    list.len() != before
+}
+
 fn remove_station(stations: &mut Vec<StationSpec>, network: &str, mac: Mac) -> bool {
-    let before = stations.len();
-    stations.retain(|station| station.network != network || station.mac != mac);
-    stations.len() != before
+    take(stations, |station| station.network == network && station.mac == mac)
 }
 
 fn expect_free(taken: bool, kind: &'static str, name: &impl ToString) -> Result<(), EditError> {
@@ -181,7 +208,8 @@ fn users_of_network(document: &Document, network: &str) -> Vec<String> {
         .iter()
         .filter(|overlay| overlay.network == network)
         .map(|_| "the overlay".to_owned());
-    ports.chain(stations).chain(overlay).collect()
+    let rules = users_in_acl(document, &AclEnd::Network(network.to_owned()));
+    ports.chain(stations).chain(overlay).chain(rules).collect()
 }
 
 /// What names the port.
@@ -189,5 +217,16 @@ fn users_of_port(document: &Document, port: &str) -> Vec<String> {
     let stations = document.station.iter().filter(|station| station.port == port);
     let stations = stations.map(|station| format!("station \"{}\"", station.mac));
     let published = document.publish.iter().filter(|publish| publish.to.port == port);
-    stations.chain(published.map(|publish| format!("what is published at {}", publish.listen))).collect()
+    let published = published.map(|publish| format!("what is published at {}", publish.listen));
+    let inside = Inside::Port(port.to_owned());
+    let pairs = document.one_to_one.iter().filter(|pair| pair.inside == inside);
+    let pairs = pairs.map(|pair| format!("the one-to-one translation of {}", pair.outside));
+    let rules = users_in_acl(document, &AclEnd::Port(port.to_owned()));
+    stations.chain(published).chain(pairs).chain(rules).collect()
+}
+
+/// The rules in which the end stands.
+fn users_in_acl(document: &Document, end: &AclEnd) -> Vec<String> {
+    let rules = document.acl.iter().enumerate().filter(|(_, rule)| rule.from == *end || rule.to == *end);
+    rules.map(|(index, _)| format!("access rule {index}")).collect()
 }

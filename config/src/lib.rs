@@ -46,7 +46,7 @@ use serde::Serialize;
 pub use address::Addresses;
 pub use compile::{Compiled, CompiledPort, Device, Nic, PortKind, Tunnel, compile};
 pub use diff::{Change, Changes, diff};
-pub use edit::{Edit, EditError};
+pub use edit::{Edit, EditError, RouterEdit};
 pub use ends::{AclEnd, Inside, NotAnEnd, Prefix};
 pub use explain::explain;
 pub use ids::Ids;

@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use config::{
-    Addresses, Change, Changes, Compiled, Config, Document, Edit, EditError, Ids, NetworkSpec, PortSpec,
-    StationSpec, check, compile, diff,
+    AclAction, AclEnd, AclProto, AclSpec, Addresses, Change, Changes, Compiled, Config, Document, Edit,
+    EditError, Ids, NetworkSpec, PortSpec, Proto, PublishSpec, RouteSpec, RouterEdit, StationSpec, check,
+    compile, diff,
 };
 use wire::{Mac, PortId};
 
@@ -269,4 +270,134 @@ fn a_network_s_id_that_must_be_passed_on_at_once_renews_its_ports() {
     assert_eq!(after.ports["p-n0"].id, before.ports["p-n0"].id);
     assert_ne!(after.ports["p-n0"].serial, before.ports["p-n0"].serial);
     assert_eq!(after.ports["p-n1"], before.ports["p-n1"]);
+}
+
+fn router(edit: RouterEdit) -> Edit {
+    Edit::Router(edit)
+}
+
+fn publish(listen: &str) -> PublishSpec {
+    let to = "c1:80".parse().unwrap();
+    PublishSpec { listen: listen.parse().unwrap(), proto: Proto::Tcp, to }
+}
+
+fn route(to: &str) -> RouteSpec {
+    RouteSpec { to: to.parse().unwrap(), via: vec!["172.16.0.9".parse().unwrap()], kind: None }
+}
+
+fn deny_to(to: &str) -> AclSpec {
+    let (action, from, to) = (AclAction::Deny, AclEnd::Anyone, to.parse().unwrap());
+    AclSpec { action, from, to, proto: Some(AclProto::Tcp), l4_ports: None }
+}
+
+#[test]
+fn the_router_s_entries_come_and_go() {
+    let edits = [
+        RouterEdit::AddRoute(route("10.0.0.0/8")),
+        RouterEdit::AddPublish(publish("0.0.0.0:80")),
+        RouterEdit::AddAcl { position: None, rule: deny_to("any") },
+        RouterEdit::AddAcl { position: Some(0), rule: deny_to("port:c1") },
+    ];
+    let full = edits.into_iter().fold(start(), |config, edit| apply(&config, &router(edit)));
+    assert_eq!(full.acl, [deny_to("port:c1"), deny_to("any")]);
+    assert_eq!((full.route.len(), full.publish.len()), (1, 1));
+    let listen = "0.0.0.0:80".parse().unwrap();
+    for (edit, expected) in [
+        (
+            RouterEdit::AddRoute(route("10.0.0.0/8")),
+            "route \"10.0.0.0/8\" exists already; replace it, or choose another name",
+        ),
+        (
+            RouterEdit::AddRoute(route("172.16.0.0/16")),
+            "route[1].to: 172.16.0.0/16 has a route already, by network \"a\"; drop one",
+        ),
+        (
+            RouterEdit::AddPublish(publish("172.16.0.1:80")),
+            "publish[1].listen: 172.16.0.1:80 is published already, by 0.0.0.0:80 to c1:80; choose other L4 ports",
+        ),
+        (RouterEdit::RemovePublish { listen, proto: Proto::Udp }, "there is no publish \"0.0.0.0:80\""),
+        (RouterEdit::RemoveRoute { to: "10.0.0.0/9".parse().unwrap() }, "there is no route \"10.0.0.0/9\""),
+        (RouterEdit::AddAcl { position: Some(3), rule: deny_to("uplink") }, "there is no acl \"3\""),
+        (RouterEdit::RemoveAcl { position: 2 }, "there is no acl \"2\""),
+    ] {
+        assert_eq!(full.apply(&router(edit)).unwrap_err().to_string(), expected);
+    }
+    let users =
+        "port \"c1\" is used by what is published at 0.0.0.0:80, access rule 0; remove or change that first";
+    assert_eq!(full.apply(&Edit::RemovePort { name: name("c1") }).unwrap_err().to_string(), users);
+
+    let removals = [
+        RouterEdit::RemoveRoute { to: "10.0.0.0/8".parse().unwrap() },
+        RouterEdit::RemovePublish { listen, proto: Proto::Tcp },
+        RouterEdit::RemoveAcl { position: 1 },
+        RouterEdit::RemoveAcl { position: 0 },
+    ];
+    let gone = removals.into_iter().fold(full, |config, edit| apply(&config, &router(edit)));
+    assert_eq!(gone, start());
+}
+
+#[test]
+fn what_is_published_keeps_its_id_while_it_is_equal() {
+    let mut ids = Ids::default();
+    let add = |config: &Config, listen: &str| apply(config, &router(RouterEdit::AddPublish(publish(listen))));
+    let remove = |config: &Config, listen: &str| {
+        let edit = RouterEdit::RemovePublish { listen: listen.parse().unwrap(), proto: Proto::Tcp };
+        apply(config, &router(edit))
+    };
+    let ids_of = |config: &Config, ids: &mut Ids| -> Vec<u32> {
+        let compiled = compile(config, ids);
+        assert_eq!(compiled.plan.check(), Ok(()));
+        compiled.plan.router.publishes.iter().map(|publish| publish.id).collect()
+    };
+    let both = add(&add(&start(), "0.0.0.0:80"), "0.0.0.0:81");
+    let first = ids_of(&both, &mut ids);
+    let second_only = remove(&both, "0.0.0.0:80");
+    assert_eq!(ids_of(&second_only, &mut ids), first[1..], "it keeps its id wherever it stands");
+    let again = add(&second_only, "0.0.0.0:80");
+    let new = ids_of(&again, &mut ids);
+    assert_eq!(new[0], first[1]);
+    assert!(!first.contains(&new[1]), "what comes back has no connections: {first:?}, {new:?}");
+
+    let c1 = PortSpec {
+        address: Addresses::Given(vec!["172.16.0.3/16".parse().unwrap()]),
+        ..start().port["c1"].clone()
+    };
+    let moved = apply(&again, &Edit::ReplacePort { name: name("c1"), spec: c1 });
+    assert!(ids_of(&moved, &mut ids).iter().all(|id| !new.contains(id)), "another station");
+}
+
+#[test]
+fn what_the_router_is_told_changes_by_its_keys() {
+    let mut ids = Ids::default();
+    let before = compile(&start(), &mut ids);
+    let config = [
+        RouterEdit::AddRoute(route("10.0.0.0/8")),
+        RouterEdit::AddPublish(publish("0.0.0.0:80")),
+        RouterEdit::AddAcl { position: None, rule: deny_to("any") },
+    ]
+    .into_iter()
+    .fold(start(), |config, edit| apply(&config, &router(edit)));
+    let after = compile(&config, &mut ids);
+    assert_eq!(
+        diff(&before, &after),
+        Changes { router: vec!["route", "publish", "acl"], ..Changes::default() }
+    );
+    assert_eq!(diff(&after, &compile(&config, &mut ids)), Changes::default());
+    let mut document = Document::clone(&config);
+    document.nat.mss_clamp = false;
+    let clamped = compile(&Config::new(document).unwrap(), &mut ids);
+    assert_eq!(diff(&after, &clamped).router, ["nat"]);
+}
+
+#[test]
+fn router_edits_are_json_too() {
+    for json in [
+        r#"{"router":{"add-route":{"to":"10.0.0.0/8","via":["172.16.0.9"]}}}"#,
+        r#"{"router":{"remove-route":{"to":"10.0.0.0/8"}}}"#,
+        r#"{"router":{"remove-publish":{"listen":"0.0.0.0:80","proto":"tcp"}}}"#,
+        r#"{"router":{"add-acl":{"position":0,"rule":{"action":"log","from":"network:a","to":"any"}}}}"#,
+    ] {
+        let edit: Edit = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&edit).unwrap(), json);
+    }
 }
