@@ -82,6 +82,8 @@ event_kinds! {
     ConfigApplied => "config.applied";
     /// A configuration change was refused whole.
     ConfigRejected => "config.rejected";
+    /// The state file is of no use, or cannot be written.
+    StateFailed => "state.failed";
     /// A station was learned.
     StationLearned => "fdb.learned";
     /// A station appeared behind another port.

@@ -13,6 +13,7 @@
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
 //! - [`worker`]: the threads that move frames: read, hand to the node, write.
 //! - [`supervisor`]: what the switch is at the moment, and the only one who changes it.
+//! - [`state`]: the file in which leases of automatic addresses outlive the process.
 //! - [`sys`]: the system calls the standard library lacks. The only module with `unsafe`.
 
 pub mod api;
@@ -26,6 +27,7 @@ pub mod notify;
 pub mod port;
 pub mod replay;
 pub mod run;
+pub mod state;
 pub mod supervisor;
 pub mod sys;
 pub mod worker;

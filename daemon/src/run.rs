@@ -1,28 +1,29 @@
 //! `tapestry run`: the switch process, from its configuration file to its end.
 //!
 //! ```text
-//!  read and check the file ─▶ claim the socket ─▶ devices, workers ─▶ answer the socket ─▶ READY=1
+//!  read and check the file ─▶ claim the socket ─▶ state file ─▶ devices, workers ─▶ answer the socket ─▶ READY=1
 //!  SIGHUP: apply the file again        SIGTERM, SIGINT: STOPPING=1, drain, close the devices, remove the socket
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use config::{Config, Document};
+use config::Leases;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::{ApiError, ErrorKind, Operations as _};
+use crate::cli::RunArgs;
 use crate::supervisor::{Options, Supervisor};
-use crate::{control, log, notify};
+use crate::{control, log, notify, state};
 
 /// Runs the switch in the foreground until SIGTERM or SIGINT. Without a file it begins empty, to be filled by
 /// `tapestry network create` and `tapestry port add`.
 ///
 /// Exit code 0 after an orderly end, 1 if the operating system refused, 2 if the configuration is wrong.
-pub fn run(file: Option<&Path>, socket: &Path) -> ExitCode {
+pub fn run(args: &RunArgs, socket: &Path) -> ExitCode {
     log::init();
-    match serve(file, socket) {
+    match serve(args, socket) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -34,17 +35,26 @@ pub fn run(file: Option<&Path>, socket: &Path) -> ExitCode {
     }
 }
 
-fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
+fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
+    let file = args.config.as_deref();
     // First of all: the runtime makes a pair of sockets for the whole process when it is first used, and they must belong
     // to this namespace. Made on a visit to a container's, they would keep that one alive for as long as we run.
     let signals = Signals::listen()?;
-    let config = match file {
-        Some(file) => read(file)?,
-        None => Config::new(Document::default()).expect("an empty configuration is a good one"),
+    let text = file.map(read).transpose()?.unwrap_or_default(); // An empty text is an empty switch.
+    let name = file.map(|file| file.display().to_string()).unwrap_or_default();
+    let check = |leases: &Leases| {
+        config::check_leased(&name, &text, leases).map_err(|report| {
+            ApiError::new(ErrorKind::Invalid, "configuration", format!("refused\n{report}"))
+        })
     };
+    check(&Leases::default())?; // A mistake is told before anything is touched.
     // Before any device is made: a second daemon must not take the first one's names and then find the socket taken.
     let claimed = control::claim(socket)?;
-    let options = Options { socket: socket.to_owned(), config_file: file.map(Path::to_owned) };
+    let mut opened = state_path(args, socket).map(|path| state::open(&path)).unwrap_or_default();
+    opened.warnings.iter().for_each(|text| tracing::warn!("{text}"));
+    let (config, leases) = check(&opened.leases)?;
+    opened.leases = leases;
+    let options = Options { socket: socket.to_owned(), config_file: file.map(Path::to_owned), opened };
     let supervisor = Supervisor::start(config, options)?;
     for text in supervisor.not_in_force() {
         tracing::warn!("not in force: {text}");
@@ -63,14 +73,19 @@ fn serve(file: Option<&Path>, socket: &Path) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Config, ApiError> {
+/// Where the state is kept: as said; without a word only by the switch of a machine, which is root's at the usual place.
+fn state_path(args: &RunArgs, socket: &Path) -> Option<PathBuf> {
+    let is_the_machines =
+        rustix::process::geteuid().is_root() && socket == Path::new(control::SOCKET_DEFAULT);
+    args.state.clone().or_else(|| is_the_machines.then(|| PathBuf::from(state::STATE_DEFAULT)))
+}
+
+fn read(file: &Path) -> Result<String, ApiError> {
     let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    std::fs::read_to_string(file).map_err(|error| {
         ApiError::new(ErrorKind::Invalid, format!("configuration {name}"), format!("cannot be read: {error}"))
             .next("give the path of a TOML file, or none for an empty switch")
-    })?;
-    config::check(&name, &text)
-        .map_err(|report| ApiError::new(ErrorKind::Invalid, "configuration", format!("refused\n{report}")))
+    })
 }
 
 fn summary(supervisor: &Supervisor) -> String {
@@ -120,7 +135,7 @@ fn reload(supervisor: &Supervisor, file: Option<&Path>) {
         tracing::warn!("SIGHUP: there is no configuration file to read again");
         return;
     };
-    match supervisor.apply_checked(read(file)) {
+    match supervisor.apply_text(&file.display().to_string(), read(file)) {
         Ok(applied) if applied.changes.is_empty() => tracing::info!("SIGHUP: nothing has changed"),
         Ok(applied) => tracing::info!("SIGHUP: {}", applied.changes.join(", ")),
         Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),

@@ -63,6 +63,12 @@ impl<'a> Client<'a> {
         self.exchange(method, path, Payload::from(json)).map(drop)
     }
 
+    /// The answer to a request that carries a value.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, value: &impl Serialize) -> Result<T, Failure> {
+        let json = serde_json::to_vec(value).expect("requests have only string keys");
+        self.ask(Method::POST, path, Payload::from(json))
+    }
+
     /// A change that carries nothing.
     pub(super) fn delete(&self, path: &str) -> Result<(), Failure> {
         self.exchange(Method::DELETE, path, Payload::default()).map(drop)

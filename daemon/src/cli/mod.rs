@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod failure;
 mod options;
+pub mod router;
 mod show;
 mod table;
 
@@ -26,6 +27,7 @@ pub(crate) use check::read_configuration;
 pub use failure::{Failure, finish};
 
 use options::{NetworkOptions, PortOptions};
+use router::{AclCommand, NatCommand, NeighCommand, PublishCommand, RouteCommand};
 
 /// A userspace virtual switch over TAP devices.
 #[derive(Debug, Parser)]
@@ -77,6 +79,21 @@ pub enum Command {
     /// The forwarding database: which station lives behind which port
     #[command(subcommand)]
     Fdb(FdbCommand),
+    /// Routes: which way packets go
+    #[command(subcommand)]
+    Route(RouteCommand),
+    /// Published L4 ports: connections to the router that are passed on to a station
+    #[command(subcommand)]
+    Publish(PublishCommand),
+    /// The access list: which connections may be
+    #[command(subcommand)]
+    Acl(AclCommand),
+    /// Connections and their translation
+    #[command(subcommand)]
+    Nat(NatCommand),
+    /// The router's neighbours: who has which address
+    #[command(subcommand)]
+    Neigh(NeighCommand),
     /// Why frames were dropped, how often and where
     Drops(DropsArgs),
     /// What has happened, and with --follow what happens
@@ -95,6 +112,10 @@ pub struct RunArgs {
     /// Configuration file; without one the switch starts empty
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Where leases of automatic addresses are kept; default: /var/lib/tapestry/state.json for root with the default
+    /// socket, otherwise nowhere
+    #[arg(long, value_name = "PATH")]
+    pub state: Option<PathBuf>,
 }
 
 /// A mode that reads one file.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use config::{Addresses, Guard, NetworkSpec, PortSpec, VxlanSpec};
+use config::{Addresses, Guard, NetworkSpec, PortSpec, Prefix, VxlanSpec};
 use wire::{Cidr, Mac};
 
 use super::Failure;
@@ -23,9 +23,24 @@ pub struct NetworkOptions {
     /// The router's addresses here, one of each family
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     gateway: Vec<IpAddr>,
-    /// Packets that leave through the uplink get its address
+    /// The part of the subnets that automatic addresses are taken from, or none for all of them
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = value_or_none::<Cidr>)]
+    ip_range: Vec<OrNone<Cidr>>,
+    /// Addresses and prefixes that are never given out automatically, or none
+    #[arg(long, value_name = "ADDRESS|PREFIX", value_delimiter = ',', value_parser = value_or_none::<Prefix>)]
+    reserved: Vec<OrNone<Prefix>>,
+    /// IPv4 packets that leave through the uplink get its address
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     masquerade: Option<bool>,
+    /// IPv6 packets do
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    masquerade_v6: Option<bool>,
+    /// Packets are not routed to or from other isolated networks
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    isolated: Option<bool>,
+    /// The router advertises itself to IPv6 stations; auto: where it has an address in a /64
+    #[arg(long, value_name = "BOOL|auto", value_parser = bool_or_auto)]
+    advertise: Option<OrNone<bool>>,
     /// Longest packet in octets
     #[arg(long, value_name = "OCTETS")]
     mtu: Option<u16>,
@@ -45,7 +60,7 @@ pub struct NetworkOptions {
     #[arg(long, value_name = "COUNT")]
     stations_max: Option<u32>,
     /// Reserved group addresses 01:80:c2:00:00:0N that are flooded like others, or none
-    #[arg(long, value_name = "N,N…", value_delimiter = ',', value_parser = number_or_none::<u8>)]
+    #[arg(long, value_name = "N,N…", value_delimiter = ',', value_parser = value_or_none::<u8>)]
     reserved_forward: Vec<OrNone<u8>>,
     /// Stretch the network over VXLAN with this identifier
     #[arg(long, value_name = "VNI")]
@@ -67,6 +82,15 @@ impl NetworkOptions {
         replace(&mut spec.subnet, self.subnet);
         replace(&mut spec.gateway, self.gateway);
         set(&mut spec.masquerade, self.masquerade);
+        set(&mut spec.masquerade_v6, self.masquerade_v6);
+        set(&mut spec.isolated, self.isolated);
+        set(&mut spec.advertise, self.advertise.map(|OrNone(advertise)| advertise));
+        if !self.ip_range.is_empty() {
+            spec.ip_range = self.ip_range.into_iter().filter_map(|OrNone(range)| range).collect();
+        }
+        if !self.reserved.is_empty() {
+            spec.reserved = self.reserved.into_iter().filter_map(|OrNone(prefix)| prefix).collect();
+        }
         set(&mut spec.mtu, self.mtu);
         set(&mut spec.internal, self.internal);
         set(&mut spec.icc, (self.icc || self.no_icc).then_some(self.icc));
@@ -136,13 +160,13 @@ pub struct PortOptions {
     #[arg(long, value_name = "GUARD,…", value_delimiter = ',', value_parser = guards)]
     guard: Vec<Guards>,
     /// Broadcasts a second it may send, or none for no limit
-    #[arg(long, value_name = "RATE", value_parser = number_or_none::<u32>)]
+    #[arg(long, value_name = "RATE", value_parser = value_or_none::<u32>)]
     storm_broadcast: Option<OrNone<u32>>,
     /// Multicasts a second it may send, or none for no limit
-    #[arg(long, value_name = "RATE", value_parser = number_or_none::<u32>)]
+    #[arg(long, value_name = "RATE", value_parser = value_or_none::<u32>)]
     storm_multicast: Option<OrNone<u32>>,
     /// Frames a second it may send to unknown stations, or none for no limit
-    #[arg(long, value_name = "RATE", value_parser = number_or_none::<u32>)]
+    #[arg(long, value_name = "RATE", value_parser = value_or_none::<u32>)]
     storm_unknown: Option<OrNone<u32>>,
     /// It may talk to no other isolated port; default: as its network's icc says
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -198,12 +222,20 @@ fn replace<T>(place: &mut Vec<T>, given: Vec<T>) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OrNone<T>(Option<T>);
 
-fn number_or_none<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<OrNone<T>, String> {
+fn value_or_none<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<OrNone<T>, String> {
     match text {
         "none" => Ok(OrNone(None)),
-        number => {
-            number.parse().map(|number| OrNone(Some(number))).map_err(|error: T::Err| error.to_string())
-        }
+        value => value.parse().map(|value| OrNone(Some(value))).map_err(|error: T::Err| error.to_string()),
+    }
+}
+
+fn bool_or_auto(text: &str) -> Result<OrNone<bool>, String> {
+    match text {
+        "auto" => Ok(OrNone(None)),
+        value => value
+            .parse()
+            .map(|value| OrNone(Some(value)))
+            .map_err(|_| "expected true, false or auto".to_owned()),
     }
 }
 
@@ -285,11 +317,13 @@ mod tests {
     fn every_network_key_has_an_option() {
         let line = "--subnet 10.0.0.0/8,fd00::/64 --gateway 10.0.0.1 --masquerade --mtu 9000 --internal=true --no-icc \
                     --ageing 0 --stations-max 7 --reserved-forward 0,14 --vxlan-vni 42 --vxlan-local 192.0.2.1 \
-                    --vxlan-remote 192.0.2.2 --vxlan-port 8472";
+                    --vxlan-remote 192.0.2.2 --vxlan-port 8472 --masquerade-v6 --isolated --advertise false \
+                    --ip-range 10.1.0.0/16 --reserved 10.1.0.9,fd00::/120";
         let given = network(line, NetworkSpec::default()).unwrap();
         let text = r#"{"subnet": ["10.0.0.0/8", "fd00::/64"], "gateway": ["10.0.0.1"], "masquerade": true,
             "mtu": 9000, "internal": true, "icc": false, "ageing": 0, "stations_max": 7, "reserved_forward": [0, 14],
-            "vxlan": {"vni": 42, "port": 8472, "local": "192.0.2.1", "remotes": ["192.0.2.2"]}}"#;
+            "masquerade_v6": true, "isolated": true, "advertise": false, "ip_range": ["10.1.0.0/16"],
+            "reserved": ["10.1.0.9", "fd00::/120"], "vxlan": {"vni": 42, "port": 8472, "local": "192.0.2.1", "remotes": ["192.0.2.2"]}}"#;
         assert_eq!(given, serde_json::from_str(text).unwrap());
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Owns: the socket file ([`socket`]). Refuses: a second daemon on the same path.
 
+mod router;
 mod routes;
 mod socket;
 

@@ -6,6 +6,7 @@
 //!  GET POST             /v1/stations                           ?network= &port= &mac=
 //!  POST                 /v1/stations/flush                     {"network", "port", "mac"}, each optional
 //!  DELETE               /v1/stations/NETWORK/MAC
+//!  GET POST             /v1/routes   /v1/publishes             the rest is told in [`super::router`]
 //!  GET                  /v1/events                             ?follow=true; JSON lines
 //!  GET PUT              /v1/config                             TOML
 //! ```
@@ -33,7 +34,7 @@ use crate::events::{Event, Subscription};
 
 /// What every handler needs.
 #[derive(Clone)]
-struct Context {
+pub(super) struct Context {
     operations: Arc<dyn Operations>,
     /// Streams end when this turns true.
     stopped: watch::Receiver<bool>,
@@ -46,7 +47,7 @@ pub(crate) struct ErrorBody {
     pub(crate) error: ApiError,
 }
 
-type Answer = Result<Response, ApiError>;
+pub(super) type Answer = Result<Response, ApiError>;
 
 pub(super) fn router(
     operations: Arc<dyn Operations>,
@@ -66,6 +67,7 @@ pub(super) fn router(
         .route("/v1/stations", get(stations).post(add_station))
         .route("/v1/stations/flush", post(flush_stations))
         .route("/v1/stations/{network}/{mac}", delete(remove_station))
+        .merge(super::router::routes())
         .route("/v1/drops", get(drops))
         .route("/v1/events", get(events))
         .route("/v1/config", get(configuration).put(apply))
@@ -233,7 +235,7 @@ async fn no_such_method(request: Request) -> Response {
 
 impl Context {
     /// Asks a question, answered in JSON. The answer is written out on the calling thread too: it may be large.
-    async fn ask<T: Serialize + 'static>(
+    pub(super) async fn ask<T: Serialize + 'static>(
         &self,
         question: impl FnOnce(&dyn Operations) -> Result<T, ApiError> + Send + 'static,
     ) -> Answer {
@@ -241,7 +243,7 @@ impl Context {
     }
 
     /// Asks for a change.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         change: impl FnOnce(&dyn Operations) -> Result<(), ApiError> + Send + 'static,
     ) -> Answer {
@@ -293,12 +295,12 @@ async fn read(mut body: Body, max: usize) -> Result<Option<Vec<u8>>, axum::Error
     Ok(fits.then_some(bytes))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body)
         .map_err(|error| invalid("the request's body", config::explain(&error.to_string())))
 }
 
-fn invalid(what: impl Into<String>, why: impl Into<String>) -> ApiError {
+pub(super) fn invalid(what: impl Into<String>, why: impl Into<String>) -> ApiError {
     ApiError::new(ErrorKind::Invalid, what, why)
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use config::{Change, Changes, Compiled, Config};
+use config::{Change, Changes, Compiled, Config, Leases};
 use wire::PortId;
 
 use super::device::{self, Blueprint, Device, Made};
@@ -23,10 +23,14 @@ impl Supervisor {
     /// What `edit` says, or the device that could not be made.
     pub(super) fn change(
         &self,
-        edit: impl FnOnce(&Config) -> Result<Config, ApiError>,
+        edit: impl FnOnce(&Config, &Leases) -> Result<(Config, Leases), ApiError>,
     ) -> Result<Changes, ApiError> {
         let mut state = self.state();
-        let outcome = edit(&state.config).and_then(|config| self.replace(&mut state, config));
+        let outcome = edit(&state.config, &state.leases).and_then(|(config, leases)| {
+            let changes = self.replace(&mut state, config)?;
+            self.keep(&mut state, leases);
+            Ok(changes)
+        });
         // Published under the lock, so that events come in the order of the changes.
         match &outcome {
             Ok(changes) => announcements(changes).into_iter().for_each(|event| self.events.publish(event)),
@@ -35,6 +39,20 @@ impl Supervisor {
             }
         }
         outcome
+    }
+
+    /// Keeps the leases, in the state file too. That it cannot be written does not undo the change: it is told.
+    fn keep(&self, state: &mut State, leases: Leases) {
+        let is_kept = leases == state.leases && state.unsaved.is_none();
+        state.leases = leases;
+        let Some(store) = self.options.opened.store.as_ref().filter(|_| !is_kept) else { return };
+        state.unsaved = store
+            .save(&state.leases)
+            .err()
+            .map(|error| format!("state file {} cannot be written: {error}", store.path().display()));
+        if let Some(text) = &state.unsaved {
+            self.events.publish(Event::new(EventKind::StateFailed, text));
+        }
     }
 
     fn replace(&self, state: &mut State, config: Config) -> Result<Changes, ApiError> {

@@ -12,7 +12,9 @@
 mod change;
 mod device;
 mod links;
+mod live;
 mod operations;
+mod router;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -25,21 +27,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use config::{Compiled, Config, Document, Ids};
+use config::{Compiled, Config, Document, Ids, Leases};
 
 use crate::api::ApiError;
 use crate::events::{Event, EventKind, EventLog};
 use crate::link::Monitor;
+use crate::state::Opened;
 use crate::worker::{self, Workers};
 use device::Device;
 
 /// How to start a switch.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Where its control socket is, for `status`.
     pub socket: PathBuf,
     /// Where its configuration came from, for `status`.
     pub config_file: Option<PathBuf>,
+    /// Where leases of automatic addresses are kept, and what went wrong there.
+    pub opened: Opened,
 }
 
 /// A running switch.
@@ -61,6 +66,10 @@ type Build = dyn Fn(&device::Blueprint, usize) -> io::Result<device::Made> + Sen
 /// What a change changes.
 struct State {
     config: Config,
+    /// What ports with automatic addresses have been given.
+    leases: Leases,
+    /// Why the leases could not be kept, if they could not.
+    unsaved: Option<String>,
     ids: Ids,
     compiled: Compiled,
     /// By port name.
@@ -70,7 +79,7 @@ struct State {
 }
 
 impl Supervisor {
-    /// Starts workers, makes the devices of `config` and forwards.
+    /// Starts workers, makes the devices of `config` and forwards. The leases in `options` are those that hold with it.
     ///
     /// # Errors
     /// If a device cannot be made. Nothing is left behind then.
@@ -98,6 +107,8 @@ impl Supervisor {
             build,
             state: Mutex::new(State {
                 config: empty,
+                leases: Leases::default(),
+                unsaved: None,
                 ids,
                 compiled,
                 devices: BTreeMap::new(),
@@ -106,7 +117,11 @@ impl Supervisor {
             monitor: Mutex::default(),
         });
         watch::start(&supervisor).map_err(|error| change::refused("workers", &error))?;
-        supervisor.change(|_| Ok(config))?;
+        for text in &supervisor.options.opened.warnings {
+            supervisor.events.publish(Event::new(EventKind::StateFailed, text));
+        }
+        let leases = supervisor.options.opened.leases.clone();
+        supervisor.change(|_, _| Ok((config, leases)))?;
         links::start(&supervisor).map_err(|error| change::refused("interfaces", &error))?;
         supervisor.events.publish(Event::new(EventKind::DaemonReady, "the switch forwards"));
         Ok(supervisor)

@@ -1,6 +1,6 @@
 //! What the control socket may ask, answered: each edit is a change of the whole configuration, each question a view.
 
-use config::{Config, Edit, EditError, Report};
+use config::{Config, Edit, EditError, Leases, Report, RouterEdit};
 use node::Flush;
 use wire::Mac;
 
@@ -85,8 +85,7 @@ impl Operations for Supervisor {
     }
 
     fn apply(&self, config_text: &str) -> Result<Applied, ApiError> {
-        let checked = config::check("configuration", config_text);
-        self.apply_checked(checked.map_err(|report| invalid("configuration", &report)))
+        self.apply_text("configuration", Ok(config_text.to_owned()))
     }
 
     fn configuration(&self) -> Result<String, ApiError> {
@@ -95,18 +94,23 @@ impl Operations for Supervisor {
 }
 
 impl Supervisor {
-    /// Makes the switch equal to this configuration, or changes nothing. One that has been refused already is told to
-    /// those who listen, as all refusals are.
+    /// Makes the switch equal to this configuration text, which errors call `name`, or changes nothing. That there is no
+    /// text is told to those who listen, as all refusals are.
     ///
     /// # Errors
     /// The refusal, old or new.
-    pub fn apply_checked(&self, checked: Result<Config, ApiError>) -> Result<Applied, ApiError> {
-        let changes = self.change(|_| checked)?;
-        Ok(Applied { changes: view::changes(&changes), warnings: view::warnings(&self.state()) })
+    pub fn apply_text(&self, name: &str, text: Result<String, ApiError>) -> Result<Applied, ApiError> {
+        let changes = self.change(|_, leases| {
+            config::check_leased(name, &text?, leases).map_err(|report| invalid("configuration", &report))
+        })?;
+        Ok(Applied { changes: view::changes(&changes), warnings: view::warnings(self, &self.state()) })
     }
 
-    fn edit(&self, edit: &Edit) -> Result<(), ApiError> {
-        self.change(|config| config.apply(edit).map_err(|error| refusal(edit, &error))).map(drop)
+    pub(super) fn edit(&self, edit: &Edit) -> Result<(), ApiError> {
+        let change = |config: &Config, leases: &Leases| {
+            config.apply_leased(edit, leases).map_err(|error| refusal(edit, &error))
+        };
+        self.change(change).map(drop)
     }
 
     /// The filter with ids for names.
@@ -140,6 +144,7 @@ fn refusal(edit: &Edit, error: &EditError) -> ApiError {
             format!("station {} in network {:?}", station.mac, station.network)
         }
         Edit::RemoveStation { network, mac } => format!("station {mac} in network {network:?}"),
+        Edit::Router(edit) => router_entry(edit),
     };
     match error {
         EditError::Exists(..) => ApiError::new(ErrorKind::Conflict, what, "it exists already")
@@ -154,6 +159,24 @@ fn refusal(edit: &Edit, error: &EditError) -> ApiError {
                 .next("remove or change what uses it first")
         }
         EditError::Refused(report) => invalid(what, report),
+    }
+}
+
+/// What an edit of the router is about.
+fn router_entry(edit: &RouterEdit) -> String {
+    match edit {
+        RouterEdit::AddRoute(route) => format!("route to {}", route.to),
+        RouterEdit::RemoveRoute { to } => format!("route to {to}"),
+        RouterEdit::AddPublish(publish) => format!("publishing {} at {}", publish.to, publish.listen),
+        RouterEdit::RemovePublish { listen, proto } => {
+            let proto = match proto {
+                config::Proto::Tcp => "TCP",
+                config::Proto::Udp => "UDP",
+            };
+            format!("what is published at {listen} for {proto}")
+        }
+        RouterEdit::AddAcl { rule, .. } => format!("access rule from {} to {}", rule.from, rule.to),
+        RouterEdit::RemoveAcl { position } => format!("access rule {position}"),
     }
 }
 

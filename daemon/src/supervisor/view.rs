@@ -46,7 +46,7 @@ pub(super) fn status(supervisor: &Supervisor) -> Status {
         totals: totals(&tallies),
         workers: tallies.iter().enumerate().map(|(index, tally)| worker(index, tally)).collect(),
         top_drops,
-        warnings: warnings(&state),
+        warnings: warnings(supervisor, &state),
     }
 }
 
@@ -85,8 +85,10 @@ fn totals(tallies: &[Tally]) -> Totals {
 }
 
 /// What is not as the configuration says, or not in force.
-pub(super) fn warnings(state: &State) -> Vec<Warning> {
+pub(super) fn warnings(supervisor: &Supervisor, state: &State) -> Vec<Warning> {
     let sentences = state.compiled.not_in_force.iter().cloned().chain(state.config.advice());
+    let sentences = sentences.chain(supervisor.options.opened.warnings.iter().cloned());
+    let sentences = sentences.chain(state.unsaved.clone());
     let sentences = sentences.map(|text| Warning { text, next: String::new() });
     let devices = state.devices.iter().flat_map(|(name, device)| {
         let failed = device.failed.as_ref().map(|why| Warning {

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
-use node::{Counters, Event, Notice};
+use node::{Counters, Event, Node, Notice};
 use vswitch::Station;
 use wire::{DomainId, FrameBuf, PortId};
 
@@ -46,6 +46,9 @@ const HANDED_MAX: usize = 1_024;
 /// Reports waiting for the control plane. At it notices are lost and counted; port failures are kept and sent later.
 const REPORTS_MAX: usize = 4_096;
 
+/// What somebody wants of a node.
+type Question = Box<dyn FnOnce(wire::Instant, &mut Node) + Send>;
+
 /// What the control plane tells a worker. Answers come over the sender inside.
 enum Command {
     /// Handle this event, then answer.
@@ -59,6 +62,8 @@ enum Command {
     Count(Sender<Tally>),
     /// List at most this many stations from this cursor.
     Stations(u64, usize, Sender<StationPage>),
+    /// Let this look at the node, or change it, between two bursts. It answers by itself.
+    Ask(Question),
     /// Spin at most this long from now on.
     Spin(Duration),
     /// From now on these are all workers, then answer.
@@ -242,6 +247,21 @@ impl Workers {
     /// A page of the stations that worker `index` knows; an empty one if there is no such worker (any more).
     pub fn stations(&self, index: usize, cursor: u64, max: usize) -> StationPage {
         self.handles().get(index).map(|handle| handle.stations(cursor, max)).unwrap_or_default()
+    }
+
+    /// What `question` says of the node of worker `index`; `None` if there is no such worker (any more). It should be brief:
+    /// meanwhile the worker moves no frames.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        index: usize,
+        question: impl FnOnce(wire::Instant, &mut Node) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (done, answer) = bounded(1);
+        let question: Question = Box::new(move |now, node| {
+            let _ = done.send(question(now, node)); // Who asked may have gone.
+        });
+        self.handles().get(index)?.tell(Command::Ask(question));
+        answer.recv().ok()
     }
 
     /// From now on every worker spins at most this long.

@@ -59,6 +59,10 @@ impl Worker {
                 Command::Stations(cursor, max, done) => {
                     let _ = done.send(self.node.stations(now, cursor, max));
                 }
+                Command::Ask(question) => {
+                    question(now, &mut self.node);
+                    self.drain();
+                }
                 Command::Spin(spin) => self.spin_max = spin,
                 Command::Peers(peers, done) => {
                     self.meet(now, peers);

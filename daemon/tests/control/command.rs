@@ -24,7 +24,7 @@ fn run(socket: &Path, line: &str) -> Output {
 
 /// Standard output of a line that succeeds.
 #[track_caller]
-fn done(world: &World, line: &str) -> String {
+pub(crate) fn done(world: &World, line: &str) -> String {
     let output = run(&world.socket, line);
     assert!(output.status.success(), "{line}: {output:?}");
     assert!(output.stderr.is_empty(), "{line}: {output:?}");
@@ -33,13 +33,13 @@ fn done(world: &World, line: &str) -> String {
 
 /// Standard error of a line that ends with `code`.
 #[track_caller]
-fn fails(socket: &Path, line: &str, code: i32) -> String {
+pub(crate) fn fails(socket: &Path, line: &str, code: i32) -> String {
     let output = run(socket, line);
     assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn json(text: &str) -> Value {
+pub(crate) fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
@@ -76,19 +76,19 @@ fn status_says_what_matters() {
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
-    assert_eq!(json(&done(&world, "--json status"))["pid"], 7);
+    assert_eq!(parsed(&done(&world, "--json status"))["pid"], 7);
     assert!(!text.contains('\x1b'), "no colours into a pipe");
 }
 
 #[test]
 fn networks_come_and_go() {
     let world = World::new();
-    assert_eq!(json(&done(&world, "network ls --json")), serde_json::json!([]));
+    assert_eq!(parsed(&done(&world, "network ls --json")), serde_json::json!([]));
     assert_eq!(done(&world, "network create a --subnet 172.16.0.0/16 --no-icc"), "");
     let said = fails(&world.socket, "network create a", 2);
     assert_eq!(said, "error: network \"a\": the name is taken\n  next: choose another\n");
     done(&world, "network set a --mtu 9000");
-    let spec = &json(&done(&world, "network inspect a"))["spec"];
+    let spec = &parsed(&done(&world, "network inspect a"))["spec"];
     assert_eq!((&spec["mtu"], &spec["icc"]), (&Value::from(9000), &Value::from(false)), "{spec}");
     assert!(done(&world, "network ls").contains("172.16.0.0/16"));
     done(&world, "network rm a");
@@ -102,13 +102,13 @@ fn ports_come_and_go() {
     let world = World::new();
     done(&world, "port add p --network a --netns ns1 --address 172.16.0.2/16 --trunk 10=b --guard all");
     done(&world, "port set p --ifname eth7");
-    let spec = &json(&done(&world, "port inspect p"))["spec"];
+    let spec = &parsed(&done(&world, "port inspect p"))["spec"];
     assert_eq!((&spec["netns"], &spec["ifname"]), (&Value::from("ns1"), &Value::from("eth7")), "{spec}");
     let text = done(&world, "port ls");
     for part in ["failed", "10=a", "2.00 KiB", "port p: it pretends"] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
-    assert_eq!(json(&done(&world, "port ls --json"))[0]["name"], "p");
+    assert_eq!(parsed(&done(&world, "port ls --json"))[0]["name"], "p");
     done(&world, "port rm p");
     fails(&world.socket, "port inspect p", 3);
 }
@@ -118,11 +118,11 @@ fn stations_are_listed_bound_and_forgotten() {
     let world = World::new();
     done(&world, "fdb add 02:00:00:00:00:01 --network a --port c1");
     world.switch.stations.lock().unwrap().push(station("02:00:00:00:00:02", "c2"));
-    let list = json(&done(&world, "fdb ls --json"));
+    let list = parsed(&done(&world, "fdb ls --json"));
     assert_eq!((&list[0]["mac"], &list[0]["port"]), (&"02:00:00:00:00:01".into(), &"c1".into()));
     assert!(done(&world, "fdb ls --port c2").contains("02:00:00:00:00:02  c2    learned   1s"));
     done(&world, "fdb flush");
-    assert_eq!(json(&done(&world, "fdb ls --json")).as_array().unwrap().len(), 1);
+    assert_eq!(parsed(&done(&world, "fdb ls --json")).as_array().unwrap().len(), 1);
     done(&world, "fdb del 02:00:00:00:00:01 --network a");
     fails(&world.socket, "fdb del 02:00:00:00:00:01 --network a", 3);
 }
@@ -130,14 +130,14 @@ fn stations_are_listed_bound_and_forgotten() {
 #[test]
 fn drops_are_listed_and_explained() {
     let world = World::new();
-    let list = json(&done(&world, "drops --json"));
+    let list = parsed(&done(&world, "drops --json"));
     assert_eq!((&list[0]["reason"], &list[0]["count"]), (&"admit.runt".into(), &7.into()));
-    assert_eq!(json(&done(&world, "drops --port c2 --json"))[0]["count"], 4);
+    assert_eq!(parsed(&done(&world, "drops --port c2 --json"))[0]["count"], 4);
     assert!(done(&world, "drops").contains("admit.runt  c1        3  The frame"));
     let nowhere = Path::new("/nonexistent");
     assert!(run(nowhere, "drops explain admit.runt").status.success(), "needs no daemon");
     let all = run(nowhere, "drops explain --json").stdout;
-    assert_eq!(json(&String::from_utf8(all).unwrap()).as_array().unwrap().len(), wire::DropReason::COUNT);
+    assert_eq!(parsed(&String::from_utf8(all).unwrap()).as_array().unwrap().len(), wire::DropReason::COUNT);
     assert!(fails(nowhere, "drops explain no.such", 3).contains("next: "));
 }
 
@@ -151,7 +151,7 @@ fn events_are_followed() {
     fails(&world.socket, "events --type nonsense", 2);
 
     let mut child = tapestry(&world.socket, "events --follow --json").stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| json(&line.unwrap()));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| parsed(&line.unwrap()));
     assert_eq!(lines.next().unwrap()["text"], "past");
     assert_eq!(lines.next().unwrap()["text"], "other");
     world.log.publish(Event::new(EventKind::PortFailed, "future"));
@@ -169,7 +169,7 @@ fn configurations_are_applied_and_printed() {
     fs::write(&file, NETWORK).unwrap();
     assert_eq!(done(&world, &line("apply")), "+ network a\n");
     assert_eq!(done(&world, "config"), NETWORK);
-    assert_eq!(json(&done(&world, "config --json"))["network"]["a"]["subnet"][0], "172.16.0.0/16");
+    assert_eq!(parsed(&done(&world, "config --json"))["network"]["a"]["subnet"][0], "172.16.0.0/16");
     fs::write(&file, "workers = 2\n").unwrap();
     assert!(fails(&world.socket, &line("apply"), 2).contains("they cannot change"));
     fs::write(&file, "[network.a]\nmtuu = 1\n").unwrap();
@@ -184,7 +184,7 @@ fn files_are_checked_without_a_daemon() {
     let nowhere = directory.path().join("nobody.sock");
     let file = directory.path().join("t.toml");
     let line = format!("check {}", file.display());
-    fs::write(&file, NETWORK.to_owned() + "gateway = [\"172.16.0.1\"]\n").unwrap();
+    fs::write(&file, NETWORK.to_owned() + "[nat.timeouts]\nudp = 1\n").unwrap();
     let output = run(&nowhere, &line);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("t.toml: ok, 1 networks, 0 ports\nwarning: "), "{text}");
@@ -194,7 +194,7 @@ fn files_are_checked_without_a_daemon() {
     assert!(said.contains("t.toml:2:") && said.contains("mtu") && said.contains("t.toml:5:"), "{said}");
     let output = run(&nowhere, &(line + " --json"));
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(json(&String::from_utf8(output.stdout).unwrap())["faults"][0]["line"], 2);
+    assert_eq!(parsed(&String::from_utf8(output.stdout).unwrap())["faults"][0]["line"], 2);
     fails(&nowhere, "check /nonexistent.toml", 2);
 }
 

@@ -16,6 +16,7 @@ pub(crate) struct Switch {
     ports: Mutex<BTreeMap<String, PortSpec>>,
     pub(crate) stations: Mutex<Vec<StationInfo>>,
     pub(crate) configuration: Mutex<String>,
+    pub(crate) router: crate::fake_router::Entries,
     log: Arc<EventLog>,
 }
 
@@ -58,11 +59,11 @@ pub(crate) fn station(mac: &str, port: &str) -> StationInfo {
     }
 }
 
-fn missing(kind: &str, name: &str) -> ApiError {
+pub(crate) fn missing(kind: &str, name: &str) -> ApiError {
     ApiError::new(ErrorKind::NotFound, format!("{kind} {name:?}"), "there is none")
 }
 
-fn taken(kind: &str, name: &str) -> ApiError {
+pub(crate) fn taken(kind: &str, name: &str) -> ApiError {
     ApiError::new(ErrorKind::Conflict, format!("{kind} {name:?}"), "the name is taken").next("choose another")
 }
 

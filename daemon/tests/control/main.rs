@@ -4,4 +4,6 @@
 
 mod command;
 mod fake;
+mod fake_router;
+mod router;
 mod server;
