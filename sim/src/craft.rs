@@ -132,6 +132,22 @@ pub fn icmpv6(src: IpAddr, dst: IpAddr, message: &[u8]) -> Vec<u8> {
     with_checksum(message.to_vec(), 2, pseudo_header(src, dst, ICMPV6, message.len()))
 }
 
+/// An ICMP message whose checksum is filled in, for [`ip`].
+pub fn icmp(message: &[u8]) -> Vec<u8> {
+    with_checksum(message.to_vec(), 2, 0)
+}
+
+/// Makes the header checksum of an untagged IPv4 frame right, options included.
+///
+/// # Panics
+/// The frame is shorter than its header says.
+pub fn seal_ipv4(frame: &mut [u8]) {
+    let header_len = usize::from(frame[14] & 15) * 4;
+    frame[24..26].fill(0);
+    let checksum = !ones_sum(&frame[14..14 + header_len]);
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+}
+
 /// A neighbour solicitation (`kind` 135) or advertisement (136) for `target`, with one link-layer address option.
 pub fn neighbour(kind: u8, target: Ipv6Addr, mac: Mac) -> Vec<u8> {
     let (flags, option) = if kind == 136 { (0x60, 2) } else { (0, 1) };

@@ -99,6 +99,9 @@ impl Laws {
         ensure(out.gossip.is_empty(), || "a lone node gossips".to_owned())?;
         let sends = out.sends()[self.before.sends..].to_vec();
         let arrived = self.arrived.take();
+        if let Some(arrived) = &arrived {
+            self.asked.arrives(&self.plan, arrived.domain, &arrived.frame);
+        }
         let switches = match &arrived {
             Some(_) => self.ending(&after, sends.len())?,
             None => {

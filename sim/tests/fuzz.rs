@@ -72,5 +72,6 @@ fn histories_by_chance_break_no_law() {
             std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect();
         println!("seed {seed}"); // Shown if it panics.
         sim::fuzz::run(&octets);
+        sim::fuzz::run_router(&octets);
     }
 }

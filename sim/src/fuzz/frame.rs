@@ -92,21 +92,27 @@ fn well_formed(choices: &mut Unstructured<'_>) -> Result<(Offload, Vec<u8>)> {
             let echo = craft::echo_request(src, dst, &data(choices)?);
             (Offload::NONE, craft::ip(link, src, dst, protocol, &echo))
         }
-        4 | 5 => datagram(choices, link, src, like(src, dst), UDP)?,
-        _ => datagram(choices, link, src, like(src, dst), TCP)?,
+        number => {
+            let from = (src, l4_port(choices)?);
+            let to = (like(src, dst), l4_port(choices)?);
+            datagram(choices, link, from, to, if number <= 5 { UDP } else { TCP })?
+        }
     })
 }
 
+fn l4_port(choices: &mut Unstructured<'_>) -> Result<u16> {
+    Ok(*choices.choose(&[53, 67, 68, 546, 547, 4789])?)
+}
+
 /// TCP or UDP, finished, with an unfinished checksum, or as a super-segment.
-fn datagram(
+pub(super) fn datagram(
     choices: &mut Unstructured<'_>,
     link: craft::Addresses,
-    src: IpAddr,
-    dst: IpAddr,
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
     protocol: u8,
 ) -> Result<(Offload, Vec<u8>)> {
-    let l4_ports = [53, 67, 68, 546, 547, 4789];
-    let (from, to) = ((src, *choices.choose(&l4_ports)?), (dst, *choices.choose(&l4_ports)?));
+    let ((src, _), (dst, _)) = (from, to);
     let data = data(choices)?;
     let l4 = if protocol == TCP { craft::tcp(from, to, &data) } else { craft::udp(from, to, &data) };
     let mut frame = craft::ip(link, src, dst, protocol, &l4);
@@ -135,7 +141,7 @@ fn data(choices: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 }
 
 /// Overwrites a few octets.
-fn damage(choices: &mut Unstructured<'_>, bytes: &mut [u8]) -> Result<()> {
+pub(super) fn damage(choices: &mut Unstructured<'_>, bytes: &mut [u8]) -> Result<()> {
     for _ in 0..choices.int_in_range(1..=3_u8)? {
         // Headers matter more than payload.
         let end = bytes.len().min(80);

@@ -5,10 +5,12 @@
 //! frames meet and tables fill. What must hold beside the [laws](crate::Driver): no panic, and the same octets, times
 //! and counters whether the outbox is drained after each event or after seven.
 //!
-//! The same body runs in the fuzz target `node`, and with seeded chance and the committed corpus in this crate's tests.
+//! There are two worlds: a switch of any shape, and a router between two networks and an uplink. The same bodies run in
+//! the fuzz targets `node` and `router`, and with seeded chance and the committed corpus in this crate's tests.
 
 mod frame;
 mod plan;
+mod router;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,6 +21,7 @@ use arbitrary::{Result, Unstructured};
 use node::{Counters, Event, Flush, Gossip, Plan};
 use wire::{DomainId, Instant, Offload, PortId};
 
+use crate::capture::Packet;
 use crate::{Departure, Driver};
 
 /// Events of one history. What the octets say beyond is not read.
@@ -31,8 +34,20 @@ const BATCH: usize = 7;
 /// # Panics
 /// A law is broken, the node panics, or the batch makes a difference. All are mistakes in the node.
 pub fn run(data: &[u8]) -> Counters {
+    live(data, World::Switch)
+}
+
+/// The same of a router between two networks and an uplink, from which nothing comes in unasked.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_router(data: &[u8]) -> Counters {
+    live(data, World::Router)
+}
+
+fn live(data: &[u8], world: World) -> Counters {
     let mut choices = Unstructured::new(data);
-    let Ok(mut history) = History::begin(&mut choices) else { return Counters::default() };
+    let Ok(mut history) = History::begin(&mut choices, world) else { return Counters::default() };
     for _ in 0..EVENTS_MAX {
         if choices.is_empty() || history.step(&mut choices).is_err() {
             break;
@@ -41,10 +56,55 @@ pub fn run(data: &[u8]) -> Counters {
     history.end()
 }
 
+/// What a history is about.
+#[derive(Clone, Copy, Debug)]
+enum World {
+    Switch,
+    Router,
+}
+
+impl World {
+    fn plan(self, choices: &mut Unstructured<'_>, generation: u32) -> Result<Plan> {
+        match self {
+            Self::Switch => plan::any(choices, generation),
+            Self::Router => router::plan(choices, generation),
+        }
+    }
+
+    fn frame(self, choices: &mut Unstructured<'_>, plan: &Plan) -> Result<(PortId, Packet)> {
+        match self {
+            Self::Switch => {
+                let port = PortId(choices.int_in_range(0..=9)?);
+                Ok((port, frame::any(choices, plan, port)?))
+            }
+            Self::Router => {
+                let port = PortId(choices.int_in_range(0..=4)?);
+                Ok((port, router::frame(choices, port)?))
+            }
+        }
+    }
+}
+
+impl World {
+    /// From nothing to the end of time, mostly what matters to tables and buckets. A router that advertises itself has
+    /// something to do every few minutes: it is given hours.
+    fn pause(self, choices: &mut Unstructured<'_>) -> Result<Duration> {
+        const SECOND: u64 = 1_000_000_000;
+        let longest = match self {
+            Self::Switch => u64::MAX / 3,
+            Self::Router => 7_500 * SECOND,
+        };
+        let pauses =
+            [1, 1_000, 1_000_000, SECOND / 10, SECOND, 10 * SECOND, 299 * SECOND, 301 * SECOND, longest];
+        Ok(Duration::from_nanos(*choices.choose(&pauses)?))
+    }
+}
+
 /// Two nodes that hear the same, drained differently.
 struct History {
     each: Watched,
     batch: Watched,
+    world: World,
     plan: Arc<Plan>,
     now: Instant,
     /// Grows with each plan, so that ports can change their identity.
@@ -64,20 +124,20 @@ enum Left {
 }
 
 impl History {
-    fn begin(choices: &mut Unstructured<'_>) -> Result<Self> {
+    fn begin(choices: &mut Unstructured<'_>, world: World) -> Result<Self> {
         let seed = u64::from(choices.arbitrary::<u8>()?);
-        let plan = Arc::new(plan::any(choices, 0)?);
+        let plan = Arc::new(world.plan(choices, 0)?);
         let watched =
             || Watched { driver: Driver::new(seed, Instant::ZERO, Arc::clone(&plan)), left: Vec::new() };
-        Ok(Self { each: watched(), batch: watched(), now: Instant::ZERO, generation: 0, plan })
+        Ok(Self { each: watched(), batch: watched(), now: Instant::ZERO, generation: 0, plan, world })
     }
 
     fn step(&mut self, choices: &mut Unstructured<'_>) -> Result<()> {
         match choices.int_in_range(0..=31_u8)? {
-            0 => self.now = self.now + pause(choices)?,
+            0 => self.now = self.now + self.world.pause(choices)?,
             1 => {
                 self.generation += 1;
-                self.plan = Arc::new(plan::any(choices, self.generation)?);
+                self.plan = Arc::new(self.world.plan(choices, self.generation)?);
                 let plan = Arc::clone(&self.plan);
                 self.both(|_| Event::Configure(Arc::clone(&plan)));
             }
@@ -99,8 +159,7 @@ impl History {
             }
             4 => self.both(|_| Event::Wake),
             _ => {
-                let port = PortId(choices.int_in_range(0..=9)?);
-                let arriving = frame::any(choices, &self.plan, port)?;
+                let (port, arriving) = self.world.frame(choices, &self.plan)?;
                 self.both(|driver| {
                     let mut frame = driver.buffer();
                     arriving.deliver(&mut frame);
@@ -159,12 +218,4 @@ impl Watched {
         }
         ports
     }
-}
-
-/// From nothing to the end of time, mostly what matters to tables and buckets.
-fn pause(choices: &mut Unstructured<'_>) -> Result<Duration> {
-    const SECOND: u64 = 1_000_000_000;
-    let pauses =
-        [1, 1_000, 1_000_000, SECOND / 10, SECOND, 10 * SECOND, 299 * SECOND, 301 * SECOND, u64::MAX / 3];
-    Ok(Duration::from_nanos(*choices.choose(&pauses)?))
 }

@@ -29,6 +29,16 @@ fn is_uplink(plan: &Plan, domain: DomainId) -> bool {
 }
 
 impl Asked {
+    /// A frame came in from `from`. What the router makes of it does not matter: a packet that it parks opens a connection
+    /// too.
+    pub(super) fn arrives(&mut self, plan: &Plan, from: Option<DomainId>, frame: &[u8]) {
+        if from.is_some_and(|from| !is_uplink(plan, from))
+            && let Some(dst) = Headers::parse(frame).ok().and_then(|headers| headers.dst(frame))
+        {
+            self.0.insert(dst);
+        }
+    }
+
     /// A frame of the router's leaves in `domain`; `from` is where the frame came in that caused it.
     pub(super) fn leaves(
         &mut self,
@@ -39,11 +49,7 @@ impl Asked {
     ) -> Verdict {
         let Ok(headers) = Headers::parse(frame) else { return Ok(()) };
         let (Some(src), Some(dst)) = (headers.src(frame), headers.dst(frame)) else { return Ok(()) };
-        if is_uplink(plan, domain) {
-            self.0.insert(dst);
-            return Ok(());
-        }
-        let comes_in = from.is_some_and(|from| is_uplink(plan, from));
+        let comes_in = !is_uplink(plan, domain) && from.is_some_and(|from| is_uplink(plan, from));
         let is_own = plan.router.gateways.iter().any(|gateway| gateway.addresses.contains(&src))
             || matches!(src, IpAddr::V6(src) if src.is_unicast_link_local());
         // Then whoever knows a mapped L4 port is welcome: that is what endpoint-independent filtering says.

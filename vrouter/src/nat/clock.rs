@@ -19,10 +19,19 @@ const SLOTS: u32 = 1024;
 pub(super) struct Tick(pub(super) u32);
 
 impl Tick {
-    /// The second that `now` lies in; the last one is in 136 years.
+    /// The last one, in 68 years. There the clock stands, and nothing is due any more; half of the numbers stay free
+    /// for what would be due later.
+    const LAST: u32 = u32::MAX / 2;
+
+    /// The second that `now` lies in.
     #[inline]
     pub(super) fn of(now: Instant) -> Self {
-        Self(u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX))
+        Self(u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX).min(Self::LAST))
+    }
+
+    /// Whether the clock ever gets there.
+    pub(super) const fn comes(self) -> bool {
+        self.0 <= Self::LAST
     }
 
     /// When it begins.

@@ -397,7 +397,7 @@ impl Connections {
     /// When there is something to sweep up.
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let first = [self.v4.first_due(), self.v6.first_due()].into_iter().flatten().min();
-        first.map(|tick| (tick.instant(), "nat.timeout"))
+        first.filter(|tick| tick.comes()).map(|tick| (tick.instant(), "nat.timeout"))
     }
 }
 
