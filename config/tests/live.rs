@@ -277,16 +277,20 @@ fn router(edit: RouterEdit) -> Edit {
 }
 
 fn publish(listen: &str) -> PublishSpec {
-    let to = "c1:80".parse().unwrap();
-    PublishSpec { listen: listen.parse().unwrap(), proto: Proto::Tcp, to }
+    let to = "c1:80".parse().expect("it is well formed");
+    PublishSpec { listen: listen.parse().expect("it is well formed"), proto: Proto::Tcp, to }
 }
 
 fn route(to: &str) -> RouteSpec {
-    RouteSpec { to: to.parse().unwrap(), via: vec!["172.16.0.9".parse().unwrap()], kind: None }
+    RouteSpec {
+        to: to.parse().expect("it is well formed"),
+        via: vec!["172.16.0.9".parse().expect("it is well formed")],
+        kind: None,
+    }
 }
 
 fn deny_to(to: &str) -> AclSpec {
-    let (action, from, to) = (AclAction::Deny, AclEnd::Anyone, to.parse().unwrap());
+    let (action, from, to) = (AclAction::Deny, AclEnd::Anyone, to.parse().expect("it is well formed"));
     AclSpec { action, from, to, proto: Some(AclProto::Tcp), l4_ports: None }
 }
 
