@@ -198,7 +198,8 @@ impl Wheel {
             }
             if bits != 0 {
                 let slot = (u32::try_from((word + step) % words).ok()?) * 64 + bits.trailing_zeros();
-                return Some(Tick(self.done.0 + 1 + (slot + SLOTS - start) % SLOTS));
+                let ahead = 1 + (slot + SLOTS - start) % SLOTS;
+                return Some(Tick(self.done.0.saturating_add(ahead)));
             }
         }
         None
@@ -215,6 +216,97 @@ impl Wheel {
                 self.done = self.done.max(now);
                 None
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+    use wire::Rng;
+
+    /// Takes out everybody whom the wheel has to show at `now`.
+    fn shown(wheel: &mut Wheel, links: &mut Slab<Links>, now: u32) -> Vec<u32> {
+        let mut shown = Vec::new();
+        while let Some(place) = wheel.next(Tick(now)) {
+            wheel.remove(links, place);
+            shown.push(place);
+        }
+        shown
+    }
+
+    #[test]
+    fn a_span_is_never_too_short() {
+        let at = |nanos| Tick::of(Instant::from_nanos(nanos));
+        for (timeout, began, over) in [
+            (Duration::from_secs(60), 10_999_999_999, 71),
+            (Duration::from_secs(60), 10_000_000_000, 71),
+            (Duration::from_nanos(1), 10_999_999_999, 12),
+            (Duration::ZERO, 10_000_000_000, 11),
+            (Duration::MAX, 0, u32::MAX),
+        ] {
+            let due = at(began).after(Ticks::covering(timeout));
+            assert_eq!(due, Tick(over), "{timeout:?}");
+        }
+        assert_eq!(Tick::of(Instant::from_nanos(u64::MAX)).instant(), Instant::from_secs(4_294_967_295));
+    }
+
+    #[test]
+    fn everybody_is_shown_once_due_or_a_turn_ahead() {
+        let (mut wheel, mut links) = (Wheel::new(), Slab::new());
+        let start = 1_700_000_000; // Long after the epoch.
+        for (offset, looked_at) in [(1, 1), (240, 240), (1_022, 1_022), (1_023, 1_023), (7_441, 1_023)] {
+            let place = links.insert(Links::VACANT);
+            wheel.add(&mut links, Tick(start), place, Tick(start + offset));
+            assert_eq!(links.at(place).looked_at(), Tick(start + looked_at));
+        }
+        assert_eq!(wheel.first(), Some(Tick(start + 1)));
+        assert_eq!(shown(&mut wheel, &mut links, start), []);
+        assert_eq!(shown(&mut wheel, &mut links, start + 1), [0]);
+        assert_eq!(shown(&mut wheel, &mut links, start + 1_022), [1, 2]);
+        assert_eq!(wheel.first(), Some(Tick(start + 1_023)));
+        assert_eq!(shown(&mut wheel, &mut links, start + 50_000), [3, 4]);
+        assert_eq!(wheel.first(), None);
+        // At the end of time everything is due.
+        let place = links.insert(Links::VACANT);
+        wheel.add(&mut links, Tick(u32::MAX), place, Tick(u32::MAX));
+        assert_eq!(shown(&mut wheel, &mut links, u32::MAX), [place]);
+    }
+
+    #[test]
+    fn the_wheel_agrees_with_a_list() {
+        let mut rng = Rng::seeded(0x5eed);
+        let (mut wheel, mut links, mut slow) = (Wheel::new(), Slab::new(), Vec::new());
+        let mut now = 500;
+        for step in 0..20_000 {
+            match rng.below(10) {
+                0..6 => {
+                    let place = links.insert(Links::VACANT);
+                    let due = now + 1 + u32::try_from(rng.below(1_000)).unwrap();
+                    wheel.add(&mut links, Tick(now), place, Tick(due));
+                    slow.push((due, place));
+                }
+                6..8 if !slow.is_empty() => {
+                    let at = usize::try_from(rng.below(slow.len() as u64)).unwrap();
+                    let (_, place) = slow.swap_remove(at);
+                    wheel.remove(&mut links, place);
+                    links.remove(place);
+                }
+                _ => {
+                    now += u32::try_from(rng.below(40)).unwrap();
+                    let mut expected: Vec<u32> =
+                        slow.iter().filter(|(due, _)| *due <= now).map(|&(_, place)| place).collect();
+                    slow.retain(|(due, _)| *due > now);
+                    let mut found = shown(&mut wheel, &mut links, now);
+                    found.iter().for_each(|&place| links.remove(place));
+                    expected.sort_unstable();
+                    found.sort_unstable();
+                    assert_eq!(found, expected, "step {step}");
+                }
+            }
+            let first = slow.iter().map(|&(due, _)| Tick(due)).min();
+            assert_eq!(wheel.first(), first, "step {step}");
         }
     }
 }

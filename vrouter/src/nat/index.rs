@@ -123,3 +123,53 @@ const fn hash_of(slot: u64) -> u32 {
 const fn place_of(slot: u64) -> u32 {
     (slot as u32).wrapping_sub(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use wire::Rng;
+
+    #[test]
+    fn the_index_agrees_with_a_set() {
+        for seed in 0..6 {
+            let mut rng = Rng::seeded(seed);
+            let (mut fast, mut slow) = (Index::new(), BTreeSet::new());
+            for step in 0..20_000_u32 {
+                // Few hashes, which collide and lie at both ends of the table, so that probing goes around.
+                let spread = if seed < 3 { 40 } else { 4_000 };
+                let number = u32::try_from(rng.below(spread)).unwrap();
+                let hash =
+                    number.wrapping_sub(20).wrapping_mul(if number % 2 == 0 { 1 } else { 0x0101_0101 });
+                let place = u32::try_from(rng.below(4)).unwrap() + 4 * number;
+                let is_in = slow.contains(&(hash, place));
+                let found = fast.find(hash, |found| found == place);
+                assert_eq!(found.is_some(), is_in, "seed {seed} step {step}");
+                if is_in {
+                    fast.remove(hash, place);
+                    slow.remove(&(hash, place));
+                } else if rng.chance(2, 3) {
+                    fast.insert(hash, place);
+                    slow.insert((hash, place));
+                } else {
+                    fast.remove(hash, place); // Not there: nothing happens.
+                }
+                assert_eq!(fast.count, slow.len());
+            }
+            for &(hash, place) in &slow {
+                assert_eq!(fast.find(hash, |found| found == place), Some(place));
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_places_fit() {
+        let mut index = Index::new();
+        for place in [0, u32::MAX - 1] {
+            index.insert(u32::MAX, place);
+            assert_eq!(index.find(u32::MAX, |found| found == place), Some(place));
+        }
+        index.remove(u32::MAX, 0);
+        assert_eq!(index.find(u32::MAX, |_| true), Some(u32::MAX - 1));
+    }
+}

@@ -266,3 +266,7 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
 fn field<const LEN: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; LEN] {
     bytes[at..].first_chunk_mut().expect("the positions were checked against the frame")
 }
+
+#[cfg(test)]
+#[path = "rewrite/tests.rs"]
+mod tests;

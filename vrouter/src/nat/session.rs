@@ -77,10 +77,7 @@ impl<A: Address> Session<A> {
     /// The tuple of the packets of a direction.
     #[inline]
     pub(super) const fn tuple(&self, direction: Direction) -> &Tuple<A> {
-        match direction {
-            Direction::Original => &self.tuples[0],
-            Direction::Reply => &self.tuples[1],
-        }
+        &self.tuples[direction as usize]
     }
 
     pub(super) fn is_translated(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::plan::{Filtering, Gateway, OneToOne, Protocol, Publish, Side};
 use crate::turn::{Made, Notice, Turn};
 
 mod limits;
+mod model;
 mod requirements;
 
 /// The router's address outside.
