@@ -12,6 +12,7 @@
 
 pub mod alone;
 pub mod comparison;
+pub mod connections;
 pub mod corridor;
 pub mod counters;
 pub mod generate;

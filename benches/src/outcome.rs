@@ -88,6 +88,16 @@ pub struct Alone {
     pub corridor_100k_mfps: Option<f64>,
     /// Octets of memory per learned station.
     pub fdb_octets_per_entry: Option<f64>,
+    /// Connections opened through NAT in memory, 100,000 at once, millions a second.
+    pub nat_open_mops: Option<f64>,
+    /// Packets of known connections a second at 1,000,000 connections, as a share of the rate at 1,000.
+    pub nat_million_share: Option<f64>,
+    /// Octets of memory per connection at 1,000,000.
+    pub nat_octets_per_session: Option<f64>,
+    /// Publishing 50,000 L4 ports: milliseconds.
+    pub publish_range_ms: Option<f64>,
+    /// The same: KiB of memory.
+    pub publish_range_kib: Option<f64>,
 }
 
 impl Outcome {

@@ -29,7 +29,7 @@ enum Bound {
 }
 
 /// All promises. "×" is a ratio of medians of one run.
-pub const THRESHOLDS: [Threshold; 15] = {
+pub const THRESHOLDS: [Threshold; 20] = {
     use Bound::{AtLeast, AtMost, Below};
     use Metric::{Bulk1, Bulk4, ClosedP50, Frames64};
     use Subject::{Bridge, CopyLoop, OvsTap, Vde};
@@ -55,6 +55,19 @@ pub const THRESHOLDS: [Threshold; 15] = {
         alone("in memory, 10 stations: Mframes/s", |alone| alone.corridor_10_mfps, AtLeast(20.0)),
         alone("in memory, 100,000 stations: Mframes/s", |alone| alone.corridor_100k_mfps, AtLeast(10.0)),
         alone("memory per FDB entry, octets", |alone| alone.fdb_octets_per_entry, AtMost(32.0)),
+        alone("new connections through NAT, M/s", |alone| alone.nat_open_mops, AtLeast(1.0)),
+        alone(
+            "packets at 1,000,000 connections, against 1,000",
+            |alone| alone.nat_million_share,
+            AtLeast(0.4),
+        ),
+        alone(
+            "memory per connection at 1,000,000, octets",
+            |alone| alone.nat_octets_per_session,
+            AtMost(192.0),
+        ),
+        alone("publishing 50,000 L4 ports, ms", |alone| alone.publish_range_ms, Below(10.0)),
+        alone("publishing 50,000 L4 ports: memory, KiB", |alone| alone.publish_range_kib, Below(1024.0)),
     ]
 };
 

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use benches::comparison::{Workload, compare};
+use benches::connections::{Crowd, Rush, octets_per_session, publish_range};
 use benches::corridor::{Corridor, octets_per_station};
 use benches::generate::Spans;
 use benches::machine::Machine;
@@ -168,6 +169,14 @@ fn by_itself(arguments: &Arguments, programs: &Programs) -> io::Result<Alone> {
     figures.corridor_10_mfps = Some(Corridor::warm(10).mfps(Duration::from_secs(1)));
     figures.corridor_100k_mfps = Some(Corridor::warm(100_000).mfps(Duration::from_secs(1)));
     figures.fdb_octets_per_entry = Some(octets_per_station());
+    const MILLION: usize = 1_000_000;
+    let [few, many] = [1_000, MILLION].map(|sessions| Crowd::new(sessions).mpps(Duration::from_secs(1)));
+    figures.nat_open_mops = Some(Rush::mops(100_000));
+    figures.nat_million_share = Some(many / few);
+    figures.nat_octets_per_session = Some(octets_per_session(MILLION));
+    let (took, octets) = publish_range();
+    figures.publish_range_ms = Some(took.as_secs_f64() * 1e3);
+    figures.publish_range_kib = Some(octets as f64 / 1024.0);
     Ok(figures)
 }
 
