@@ -21,13 +21,13 @@
 //!
 //! Limits: [`crate::NatPlan::sessions_max`] sessions, and a share of them for each host that begins some. At either the
 //! unanswered session that was opened first yields, of all or of the host's; answered ones never do. If there is none,
-//! or no outside L4 port, the packet is dropped by name and people are told once, until an eighth is free again. All of
-//! it takes time that depends on no table's size.
+//! or no outside L4 port, the packet is dropped by name and people are told once, until an eighth is free again. None
+//! of it searches a table; the longest walk is over the 1,024 words that say which L4 ports are free.
 //!
 //! Clock: seconds. A session ends within a second after its timeout, and from then on is found no more. What has ended
 //! is swept in portions ([`SWEPT_PER_WAKE_MAX`]), so that a million sessions ending together hold up nobody.
 //!
-//! Memory: 92 octets a session, 128 + 28 for IPv6, and less than 43 for finding it; a mapping 20 (44) and less than 25;
+//! Memory: 92 octets a session, 128 + 28 for IPv6, and less than 43 for finding it; a mapping 20 (44) and less than 26;
 //! a host 16 (28) and less than 22.
 
 mod address;
@@ -281,23 +281,21 @@ impl Connections {
         self.make_room(turn)?;
         let serial = u32::try_from(self.stats.opened & u64::from(u32::MAX)).unwrap_or(0);
         let (table, rng) = parts(self);
-        let mut opening = Opening { rng, spans, now, serial, protocol: flow.protocol, tcp };
-        match table.open(&mut opening, tuple, wish) {
-            Ok(opened) => {
-                self.stats.opened += 1;
-                self.stats.evicted += u64::from(opened.evicted);
-                Ok(opened.followed)
+        let protocol = flow.protocol;
+        let mut opening = Opening { rng, spans, now, serial, protocol, tcp, evicted: 0, expired: 0 };
+        let opened = table.open(&mut opening, tuple, wish);
+        let (evicted, expired) = (opening.evicted, opening.expired);
+        self.stats.evicted += evicted;
+        self.stats.expired += expired;
+        self.stats.opened += u64::from(opened.is_ok());
+        opened.map_err(|Refusal { reason, has_news }| {
+            self.stats.refused_l4_ports += u64::from(reason == DropReason::L4PortsExhausted);
+            if let (true, SourceNat::Masquerade(outside) | SourceNat::Hairpin(outside)) = (has_news, wish.src)
+            {
+                turn.notice(Notice::L4PortsExhausted { outside });
             }
-            Err(Refusal { reason, has_news }) => {
-                self.stats.refused_l4_ports += u64::from(reason == DropReason::L4PortsExhausted);
-                if let (true, SourceNat::Masquerade(outside) | SourceNat::Hairpin(outside)) =
-                    (has_news, wish.src)
-                {
-                    turn.notice(Notice::L4PortsExhausted { outside });
-                }
-                Err(reason)
-            }
-        }
+            reason
+        })
     }
 
     /// Makes room for one more session.

@@ -31,12 +31,6 @@ impl From<DropReason> for Refusal {
     }
 }
 
-/// A new session, and how many others had to yield their L4 ports for it.
-pub(super) struct Opened {
-    pub(super) followed: Followed,
-    pub(super) evicted: u32,
-}
-
 /// The sessions of one family.
 #[derive(Clone, Debug)]
 pub(super) struct Table<A> {
@@ -184,7 +178,7 @@ impl<A: Address> Table<A> {
         context: &mut Opening,
         original: Tuple<A>,
         wish: &Wish,
-    ) -> Result<Opened, Refusal> {
+    ) -> Result<Followed, Refusal> {
         let protocol = context.protocol;
         let host = A::of(wish.inside).ok_or(DropReason::NatProtocol)?;
         let mut reply = original.reversed();
@@ -192,7 +186,6 @@ impl<A: Address> Table<A> {
             reply.src = A::of(dst.address).ok_or(DropReason::NatProtocol)?;
             reply.src_l4_port = dst.l4_port;
         }
-        let mut evicted = 0;
         let outside = |address| A::of(address).ok_or(DropReason::NatProtocol);
         let mapping = match wish.src {
             SourceNat::Keep => UNMAPPED,
@@ -200,18 +193,14 @@ impl<A: Address> Table<A> {
                 reply.dst = outside(address)?;
                 UNMAPPED
             }
-            SourceNat::Masquerade(address) => {
-                self.map(context, &original, outside(address)?, true, &mut evicted)?
-            }
-            SourceNat::Hairpin(address) => {
-                self.map(context, &original, outside(address)?, false, &mut evicted)?
-            }
+            SourceNat::Masquerade(address) => self.map(context, &original, outside(address)?, true)?,
+            SourceNat::Hairpin(address) => self.map(context, &original, outside(address)?, false)?,
         };
         if mapping != UNMAPPED {
             let mapping = self.mappings.at(mapping);
             (reply.dst, reply.dst_l4_port) = (mapping.outside, mapping.outside_l4_port);
         }
-        self.end_stale(context, protocol, &reply);
+        self.end_stale(context, &reply);
         if self.find(protocol, &reply).is_some() {
             if mapping != UNMAPPED {
                 self.mappings.end_unused(mapping);
@@ -226,15 +215,16 @@ impl<A: Address> Table<A> {
         session.mapping = mapping;
         session.host = self.hosts.hold(host);
         let place = self.insert(context, session);
-        Ok(Opened { followed: self.followed(place, Direction::Original), evicted })
+        Ok(self.followed(place, Direction::Original))
     }
 
     /// Ends a session with this tuple whose time is over.
-    pub(super) fn end_stale(&mut self, context: &Opening, protocol: Protocol, tuple: &Tuple<A>) {
-        if let Some((place, _)) = self.find(protocol, tuple)
+    fn end_stale(&mut self, context: &mut Opening, tuple: &Tuple<A>) {
+        if let Some((place, _)) = self.find(context.protocol, tuple)
             && context.now >= self.sessions.at(place).due(&context.spans)
         {
             self.remove(place);
+            context.expired += 1;
         }
     }
 
@@ -246,7 +236,6 @@ impl<A: Address> Table<A> {
         original: &Tuple<A>,
         outside: A,
         is_shared: bool,
-        evicted: &mut u32,
     ) -> Result<u32, Refusal> {
         let protocol = context.protocol;
         let (inside, inside_l4_port) = (original.src, original.src_l4_port);
@@ -266,7 +255,7 @@ impl<A: Address> Table<A> {
         }
         if let Some(place) = self.port_yielder(&mapping) {
             self.remove(place);
-            *evicted += 1;
+            context.evicted += 1;
         }
         self.mappings.make(context.rng, mapping).ok_or_else(|| {
             let pool = self.mappings.pool(outside, protocol, core::iter::empty());
@@ -466,4 +455,8 @@ pub(super) struct Opening<'a> {
     pub(super) serial: u32,
     pub(super) protocol: Protocol,
     pub(super) tcp: Option<TcpFlags>,
+    /// Sessions that gave their L4 ports to the new one.
+    pub(super) evicted: u64,
+    /// Sessions that stood in its way and were over.
+    pub(super) expired: u64,
 }

@@ -296,3 +296,24 @@ fn clashes_are_refused_and_leave_nothing_behind() {
     assert_eq!(bench.all.kill(&SessionFilter::default()), 2);
     assert_eq!(bench.all.next_deadline(), None);
 }
+
+#[test]
+fn memory_is_as_the_doc_says() {
+    use super::clock::Links;
+    use super::hosts::Host;
+    use super::mapping::Mapping;
+    use super::session::Session;
+    let v4 = [
+        size_of::<Session<Ipv4Addr>>(),
+        size_of::<Links>(),
+        size_of::<Mapping<Ipv4Addr>>(),
+        size_of::<Host<Ipv4Addr>>(),
+    ];
+    let v6 = [
+        size_of::<Session<Ipv6Addr>>(),
+        size_of::<Links>(),
+        size_of::<Mapping<Ipv6Addr>>(),
+        size_of::<Host<Ipv6Addr>>(),
+    ];
+    assert_eq!((v4, v6), ([64, 28, 20, 16], [128, 28, 44, 28]));
+}

@@ -208,6 +208,7 @@ fn connections_agree_with_the_slow_model() {
         assert_eq!((stats.sessions, stats.mappings, bench.all.next_deadline()), (0, 0, None));
         yielded += stats.evicted;
         assert!(stats.expired > 0 && stats.ended > 0);
+        assert_eq!(stats.opened, stats.expired + stats.evicted + stats.ended, "each ends in one way");
     }
     assert!(yielded > 0, "the limits were reached");
 }
