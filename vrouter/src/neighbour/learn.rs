@@ -56,9 +56,8 @@ impl Neighbours {
         if mac == Some(link.mac) {
             return;
         }
-        let may_hold = link.may_hold(name.address);
         match (self.table.find(name).copied(), mac) {
-            (None, Some(mac)) if evidence == Evidence::Question && may_hold => {
+            (None, Some(mac)) if evidence == Evidence::Question && link.may_hold(name.address) => {
                 self.meet(turn, name, mac);
             }
             (None, _) => {}

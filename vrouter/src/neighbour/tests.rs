@@ -13,6 +13,7 @@ use crate::tests::{change, seal};
 use crate::{Made, Packet};
 
 mod bounds;
+mod model;
 mod octets;
 mod rules;
 mod states;

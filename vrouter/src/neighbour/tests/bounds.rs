@@ -211,6 +211,7 @@ fn check_entries(world: &World, resolved: &[IpAddr]) -> Result<(), TestCaseError
         let link = world.neighbours.link(DOMAIN).unwrap();
         prop_assert!(link.may_hold(info.address) || resolved.contains(&info.address), "{info:?}");
         prop_assert!(!link.owns(info.address), "{info:?}");
+        prop_assert!(info.parked == 0 || info.state == NeighbourState::Incomplete, "{info:?}");
         prop_assert!(info.mac.is_none_or(|mac| UnicastMac::new(mac).is_some() && mac != OUR_MAC), "{info:?}");
     }
     Ok(())
@@ -248,9 +249,16 @@ proptest! {
         )), 0..5),
     ) {
         let mut world = World::of(&[advertising()]);
+        const PARKED: u16 = 0xabcd;
+        let (mut parked, mut released) = (0, 0);
+        let mut count_released = |world: &mut World| {
+            let sent = world.sent();
+            released += sent.iter().filter(|frame| frame[12..] == [8, 0, 0xab, 0xcd]).count();
+        };
         let resolved: Vec<IpAddr> = next_hops.into_iter().map(ip).collect();
-        for &next_hop in &resolved {
-            let _ = world.packet(1, next_hop);
+        for &next_hop in resolved.iter().cycle().take(3 * resolved.len()) {
+            let is_parked = world.packet(PARKED, next_hop) == Ok(Resolution::Parked);
+            parked += usize::from(is_parked);
         }
         for (mut frame, damage, cut, is_sealed, flags, wait) in frames {
             for (at, octet) in damage {
@@ -264,11 +272,14 @@ proptest! {
             frame.truncate(cut.unwrap_or(usize::MAX));
             let _ = world.hear_with(&frame, Offload { flags, ..Offload::NONE });
             world.until(world.now + Duration::from_millis(wait));
-            world.made.frames.clear();
+            count_released(&mut world);
         }
         check_entries(&world, &resolved)?;
-        // Every packet that was parked is parked still, given up, or was released.
+        // Every packet that was parked leaves, is given up or is dropped; once.
         world.until(world.now + Duration::from_secs(4));
+        count_released(&mut world);
         prop_assert_eq!(world.neighbours.stats().parked, 0);
+        let given_up = world.neighbours.take_failed().count();
+        prop_assert_eq!(parked, released + given_up + world.made.drops.len());
     }
 }
