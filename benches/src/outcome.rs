@@ -98,6 +98,12 @@ pub struct Alone {
     pub publish_range_ms: Option<f64>,
     /// The same: KiB of memory.
     pub publish_range_kib: Option<f64>,
+    /// 1,000,000 IPv4 routes: millions of look-ups a second, destinations anywhere.
+    pub fib_anywhere_mlps: Option<f64>,
+    /// The same, destinations within the routed prefixes.
+    pub fib_routed_mlps: Option<f64>,
+    /// Seconds to build that table.
+    pub fib_build_s: Option<f64>,
 }
 
 impl Outcome {

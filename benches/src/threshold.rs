@@ -29,7 +29,7 @@ enum Bound {
 }
 
 /// All promises. "×" is a ratio of medians of one run.
-pub const THRESHOLDS: [Threshold; 20] = {
+pub const THRESHOLDS: [Threshold; 23] = {
     use Bound::{AtLeast, AtMost, Below};
     use Metric::{Bulk1, Bulk4, ClosedP50, Frames64};
     use Subject::{Bridge, CopyLoop, OvsTap, Vde};
@@ -68,6 +68,9 @@ pub const THRESHOLDS: [Threshold; 20] = {
         ),
         alone("publishing 50,000 L4 ports, ms", |alone| alone.publish_range_ms, Below(10.0)),
         alone("publishing 50,000 L4 ports: memory, KiB", |alone| alone.publish_range_kib, Below(1024.0)),
+        alone("1,000,000 IPv4 routes, anywhere: Mlook-ups/s", |alone| alone.fib_anywhere_mlps, AtLeast(60.0)),
+        alone("1,000,000 IPv4 routes, routed: Mlook-ups/s", |alone| alone.fib_routed_mlps, AtLeast(60.0)),
+        alone("1,000,000 IPv4 routes: build, s", |alone| alone.fib_build_s, Below(1.0)),
     ]
 };
 

@@ -14,7 +14,7 @@ use benches::machine::Machine;
 use benches::outcome::{Absent, Alone, Entrant, Method, Outcome, Run};
 use benches::subject::{Driver, PEER_PACKAGES, Programs, Subject, run_copy_loop};
 use benches::threshold::{Verdict, verdicts};
-use benches::{alone, interrupt, report};
+use benches::{alone, interrupt, report, routes};
 use clap::{Parser, Subcommand};
 
 /// Compare tapestry with its limits and its peers, side by side in one run. Needs root.
@@ -177,6 +177,10 @@ fn by_itself(arguments: &Arguments, programs: &Programs) -> io::Result<Alone> {
     let (took, octets) = publish_range();
     figures.publish_range_ms = Some(took.as_secs_f64() * 1e3);
     figures.publish_range_kib = Some(octets as f64 / 1024.0);
+    let fib = routes::measure_v4(1_000_000);
+    figures.fib_anywhere_mlps = Some(fib.anywhere_mlps);
+    figures.fib_routed_mlps = Some(fib.routed_mlps);
+    figures.fib_build_s = Some(fib.build_s);
     Ok(figures)
 }
 
