@@ -64,17 +64,19 @@ fn walk(router: &mut Router, now: Instant, domain: DomainId, bytes: &[u8], offlo
     let (mut pool, mut made) = (FramePool::default(), Made::default());
     let mut turn = Turn { now, pool: &mut pool, made: &mut made };
     let heard = router.route(&mut turn, PortId(0), domain, &header, &mut frame);
-    if heard != Ok(Routed::Answer) {
+    if !matches!(heard, Ok(Routed::Answer | Routed::Parked)) {
         assert_eq!((frame.bytes(), frame.offload), (bytes, offload), "only an answer changes the frame");
     }
     match heard {
         Ok(Routed::Pass) => Heard::Pass,
+        // A fragment that waits for its first.
+        Ok(Routed::Parked) => Heard::Consumed,
         Ok(Routed::Answer) => {
             assert_eq!(frame.offload, Offload::NONE);
             Heard::Answer(frame.bytes().to_vec())
         }
         Ok(Routed::Consumed) => Heard::Consumed,
-        Ok(other @ (Routed::Forward(_) | Routed::Parked)) => panic!("there is no way out: {other:?}"),
+        Ok(other @ Routed::Forward(_)) => panic!("there is no way out: {other:?}"),
         Err(reason) => Heard::Drop(reason),
     }
 }
