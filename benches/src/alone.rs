@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::counters;
 use crate::interrupt;
-use crate::site::Site;
+use crate::site::{Path, Site};
 use crate::subject::{Programs, idle_switch};
 
 /// Ports nobody uses.
@@ -27,7 +27,7 @@ pub struct Idle {
 pub fn idle(programs: &Programs, span: Duration) -> io::Result<Idle> {
     // Interfaces that have just come up announce themselves; that is not idling.
     const SETTLE: Duration = Duration::from_secs(3);
-    let site = Site::build()?;
+    let site = Site::build(Path::Switched)?;
     let switch = idle_switch(&site, &programs.tapestry, IDLE_PORTS)?;
     interrupt::sleep(SETTLE)?;
     let (before, began) = (counters::processor_time(switch.pid())?, Instant::now());

@@ -81,7 +81,7 @@ pub fn compare(
 }
 
 fn one(run: &mut Run, workloads: &[Workload], method: Method, programs: &Programs) -> io::Result<()> {
-    let site = Site::build()?;
+    let site = Site::build(run.subject.path())?;
     let running = run.subject.start(&site, programs)?;
     round_trip::until_answered(&site).map_err(|error| with_complaints(&error, &running))?;
     for &workload in workloads {

@@ -1,8 +1,11 @@
 //! The building site of one measurement: two endpoints' namespaces with a place for the subject between them.
 //!
 //! ```text
-//!   a: eth0 10.99.0.1/24 ── [ the subject, in namespace `middle` ] ── b: eth0 10.99.0.2/24
+//!   switched  a: eth0 10.99.0.1/24 ── [ the subject, in namespace `middle` ] ── b: eth0 10.99.0.2/24
+//!   routed    a: eth0 10.99.0.1/24 ── 10.99.0.254 [ the subject ] 10.98.0.254 ── b: eth0 10.98.0.2/24
 //! ```
+//!
+//! On a routed path `a` has a default route and `b` none: it can answer only because the subject masquerades.
 //!
 //! The namespaces have no names, so nothing can be left behind: they go with the value, or with the process however
 //! it ends. Every subject gets fresh ones. Endpoint interfaces have the same MAC and IP addresses and MTU 1500
@@ -14,7 +17,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tapestry::link::Namespace;
 use tapestry::sys::tried;
 use wire::Mac;
@@ -26,23 +29,19 @@ use crate::counters;
 pub struct Endpoint {
     /// Its namespace.
     pub namespace: Namespace,
-    mac: Mac,
-    address: Ipv4Addr,
+    /// Of its interface.
+    pub mac: Mac,
+    /// Of its interface, in a network of [`Endpoint::PREFIX_LEN`].
+    pub address: Ipv4Addr,
+    /// Who leads it to other networks.
+    gateway: Option<Ipv4Addr>,
 }
 
 impl Endpoint {
     /// Every endpoint's interface.
     pub const IFNAME: &str = "eth0";
-    /// Who sends.
-    pub const A_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
-    /// Who receives.
-    pub const B_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
-    /// Whose network it is.
+    /// How much of an address is the network's.
     pub const PREFIX_LEN: u8 = 24;
-    /// The sender's, as `config` would derive it from the address.
-    pub const A_MAC: Mac = Mac([0x02, 0x42, 10, 99, 0, 1]);
-    /// The receiver's.
-    pub const B_MAC: Mac = Mac([0x02, 0x42, 10, 99, 0, 2]);
     /// How long anything that should happen may take.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -91,15 +90,31 @@ impl Endpoint {
             }
             handle.link().set(link.build()).execute().await?;
             let index = index_of(handle, Self::IFNAME).await?;
-            handle.address().add(index, address.into(), Self::PREFIX_LEN).execute().await
+            handle.address().add(index, address.into(), Self::PREFIX_LEN).execute().await?;
+            if let Some(gateway) = self.gateway {
+                let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index);
+                handle.route().add(route.build()).execute().await?;
+            }
+            Ok(())
         })
         .map_err(tried(format!("giving {} its address", self.namespace)))
     }
 }
 
+/// What the subject is to the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Both are in one network.
+    Switched,
+    /// They are in two, the subject routes and `b` sees its address instead of `a`'s.
+    Routed,
+}
+
 /// Two endpoints and the room between.
 #[derive(Debug)]
 pub struct Site {
+    /// What the subject is to them.
+    pub path: Path,
     /// Who sends.
     pub a: Endpoint,
     /// Who receives.
@@ -109,19 +124,38 @@ pub struct Site {
 }
 
 impl Site {
+    /// The router's address in `a`'s network, of a routed path.
+    pub const A_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 254);
+    /// The router's address in `b`'s network, of a routed path: whom `b` sees.
+    pub const B_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 254);
+
     /// Fresh namespaces.
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN.
-    pub fn build() -> io::Result<Self> {
-        let endpoint = |label, mac, address| {
-            Ok::<_, io::Error>(Endpoint { namespace: Namespace::anonymous(label)?, mac, address })
+    pub fn build(path: Path) -> io::Result<Self> {
+        let (b, gateway) = match path {
+            Path::Switched => (Ipv4Addr::new(10, 99, 0, 2), None),
+            Path::Routed => (Ipv4Addr::new(10, 98, 0, 2), Some(Self::A_GATEWAY)),
+        };
+        let endpoint = |label, address, gateway| {
+            let namespace = Namespace::anonymous(label)?;
+            Ok::<_, io::Error>(Endpoint { namespace, mac: mac_of(address), address, gateway })
         };
         Ok(Self {
-            a: endpoint("a", Endpoint::A_MAC, Endpoint::A_ADDRESS)?,
-            b: endpoint("b", Endpoint::B_MAC, Endpoint::B_ADDRESS)?,
+            path,
+            a: endpoint("a", Ipv4Addr::new(10, 99, 0, 1), gateway)?,
+            b: endpoint("b", b, None)?,
             middle: Namespace::anonymous("middle")?,
         })
+    }
+
+    /// Whom `a`'s frames to `b` are addressed to.
+    pub fn next_mac(&self) -> Mac {
+        match self.path {
+            Path::Switched => self.b.mac,
+            Path::Routed => mac_of(Self::A_GATEWAY),
+        }
     }
 
     /// Both endpoints with the interface each is to have.
@@ -135,15 +169,37 @@ impl Site {
     /// # Errors
     /// With what was tried.
     pub fn connect_by_veth(&self, ifnames: [&str; 2]) -> io::Result<()> {
-        for (endpoint, ifname) in self.ends(ifnames) {
-            let far = format!("{ifname}-far");
-            converse(&self.middle, async |handle| {
-                handle.link().add(LinkVeth::new(ifname, &far).up().build()).execute().await
-            })
-            .map_err(tried(format!("making the veth pair {ifname}")))?;
-            endpoint.adopt(&self.middle, &far, None)?;
-        }
-        Ok(())
+        self.ends(ifnames).into_iter().try_for_each(|(endpoint, ifname)| self.connect_one(endpoint, ifname))
+    }
+
+    /// Makes the veth pair of one endpoint alone.
+    ///
+    /// # Errors
+    /// With what was tried.
+    pub fn connect_one(&self, endpoint: &Endpoint, ifname: &str) -> io::Result<()> {
+        let far = format!("{ifname}-far");
+        converse(&self.middle, async |handle| {
+            handle.link().add(LinkVeth::new(ifname, &far).up().build()).execute().await
+        })
+        .map_err(tried(format!("making the veth pair {ifname}")))?;
+        endpoint.adopt(&self.middle, &far, None)
+    }
+
+    /// Gives interfaces of `middle` the router's MAC and IP addresses.
+    ///
+    /// # Errors
+    /// With what was tried.
+    pub fn address_router(&self, ifnames: [&str; 2]) -> io::Result<()> {
+        converse(&self.middle, async |handle| {
+            for (ifname, address) in ifnames.into_iter().zip([Self::A_GATEWAY, Self::B_GATEWAY]) {
+                let link = LinkUnspec::new_with_name(ifname).address(mac_of(address).0.to_vec());
+                handle.link().set(link.build()).execute().await?;
+                let index = index_of(handle, ifname).await?;
+                handle.address().add(index, address.into(), Endpoint::PREFIX_LEN).execute().await?;
+            }
+            Ok(())
+        })
+        .map_err(tried("giving the router its addresses"))
     }
 
     /// Makes a Linux bridge in `middle` of interfaces there.
@@ -176,6 +232,12 @@ impl Site {
     pub fn path_of(endpoint: &Endpoint) -> OsString {
         endpoint.namespace.path().into_os_string()
     }
+}
+
+/// A MAC address as `config` would derive it from the address.
+fn mac_of(address: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = address.octets();
+    Mac([0x02, 0x42, a, b, c, d])
 }
 
 async fn index_of(handle: &Handle, ifname: &str) -> Result<u32, rtnetlink::Error> {

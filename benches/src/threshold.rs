@@ -17,6 +17,8 @@ pub struct Threshold {
 enum What {
     /// Ours in relation to another's, the median of the rounds' ratios.
     Ratio(Metric, Subject),
+    /// The same, ours routing and masquerading.
+    Routed(Metric, Subject),
     /// A figure that stands alone.
     Alone(&'static str, fn(&Alone) -> Option<f64>),
 }
@@ -29,12 +31,15 @@ enum Bound {
 }
 
 /// All promises. "×" is a ratio of medians of one run.
-pub const THRESHOLDS: [Threshold; 23] = {
+pub const THRESHOLDS: [Threshold; 27] = {
     use Bound::{AtLeast, AtMost, Below};
     use Metric::{Bulk1, Bulk4, ClosedP50, Frames64};
-    use Subject::{Bridge, CopyLoop, OvsTap, Vde};
+    use Subject::{Bridge, CopyLoop, LinuxNat, OvsTap, Tapestry, Vde};
     const fn ratio(metric: Metric, against: Subject, bound: Bound) -> Threshold {
         Threshold { what: What::Ratio(metric, against), bound }
+    }
+    const fn routed(metric: Metric, against: Subject, bound: Bound) -> Threshold {
+        Threshold { what: What::Routed(metric, against), bound }
     }
     const fn alone(name: &'static str, of: fn(&Alone) -> Option<f64>, bound: Bound) -> Threshold {
         Threshold { what: What::Alone(name, of), bound }
@@ -50,6 +55,10 @@ pub const THRESHOLDS: [Threshold; 23] = {
         ratio(Frames64, Vde, AtLeast(3.5)),
         ratio(ClosedP50, CopyLoop, AtMost(0.6)),
         ratio(ClosedP50, Bridge, AtMost(2.5)),
+        routed(Bulk1, Tapestry, AtLeast(0.95)),
+        routed(Bulk4, Tapestry, AtLeast(0.95)),
+        routed(Bulk1, LinuxNat, AtLeast(0.85)),
+        routed(Frames64, LinuxNat, AtLeast(1.3)),
         alone("idle, 100 ports: share of a core, %", |alone| Some(alone.idle_share? * 100.0), Below(1.0)),
         alone("idle, 100 ports: memory, MiB", |alone| alone.idle_mib, Below(64.0)),
         alone("in memory, 10 stations: Mframes/s", |alone| alone.corridor_10_mfps, AtLeast(20.0)),
@@ -109,6 +118,11 @@ impl Threshold {
             What::Ratio(metric, against) => {
                 let ratio = outcome.ratio(Subject::Tapestry, against, metric);
                 (format!("{}, against {against}", metric.title()), ratio.map(|ratio| ratio.median), " ×")
+            }
+            What::Routed(metric, against) => {
+                let ratio = outcome.ratio(Subject::TapestryNat, against, metric);
+                let what = format!("{}, routed + masqueraded, against {against}", metric.title());
+                (what, ratio.map(|ratio| ratio.median), " ×")
             }
             What::Alone(name, of) => (name.to_owned(), of(&outcome.alone), ""),
         };

@@ -135,11 +135,11 @@ fn assemble(arguments: &Arguments, programs: &Programs) -> (Vec<Entrant>, Vec<Ab
     for subject in Subject::ALL.into_iter().filter(asked) {
         match subject.version(programs) {
             Ok(version) => {
-                eprintln!("{subject:<10} {version}: {}", subject.phrase());
+                eprintln!("{subject:<12} {version}: {}", subject.phrase());
                 entrants.push(Entrant { subject, version });
             }
             Err(error) => {
-                eprintln!("{subject:<10} LEFT OUT: {error} (--install installs peers)");
+                eprintln!("{subject:<12} LEFT OUT: {error} (--install installs peers)");
                 absent.push(Absent { subject, reason: error.to_string() });
             }
         }
@@ -150,9 +150,9 @@ fn assemble(arguments: &Arguments, programs: &Programs) -> (Vec<Entrant>, Vec<Ab
 fn tell(run: &Run) {
     let figures: Vec<String> =
         run.figures.iter().map(|(metric, value)| format!("{metric:?} {value:.4}")).collect();
-    eprintln!("round {} {:<10} {}", run.round + 1, run.subject, figures.join("  "));
+    eprintln!("round {} {:<12} {}", run.round + 1, run.subject, figures.join("  "));
     for failure in &run.failures {
-        eprintln!("round {} {:<10} CAME TO NOTHING: {failure}", run.round + 1, run.subject);
+        eprintln!("round {} {:<12} CAME TO NOTHING: {failure}", run.round + 1, run.subject);
     }
 }
 
@@ -163,7 +163,7 @@ fn by_itself(arguments: &Arguments, programs: &Programs) -> io::Result<Alone> {
         Ok(idle) => (figures.idle_share, figures.idle_mib) = (Some(idle.share), Some(idle.mib)),
         Err(error) => {
             interrupt::check()?;
-            eprintln!("idle       CAME TO NOTHING: {error}");
+            eprintln!("idle         CAME TO NOTHING: {error}");
         }
     }
     figures.corridor_10_mfps = Some(Corridor::warm(10).mfps(Duration::from_secs(1)));
@@ -202,7 +202,7 @@ fn programs(arguments: &Arguments) -> io::Result<Programs> {
         return Ok(Programs { tapestry: tapestry.clone(), compare });
     }
     let tapestry = compare.with_file_name("tapestry");
-    let wanted = arguments.only.is_empty() || arguments.only.contains(&Subject::Tapestry);
+    let wanted = arguments.only.is_empty() || arguments.only.iter().any(|subject| subject.is_ours());
     if wanted && let Some(cargo) = std::env::var_os("CARGO") {
         let status = Command::new(cargo).args(["build", "--release", "--bin", "tapestry"]).status()?;
         if !status.success() {

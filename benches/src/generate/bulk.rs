@@ -95,7 +95,7 @@ impl Drop for Streams {
 
 /// Both ends of a connection through the subject. A socket stays in the namespace that it was made in.
 fn connected(site: &Site) -> io::Result<(TcpStream, TcpStream)> {
-    let listener = site.b.within(|| TcpListener::bind(SocketAddr::from((Endpoint::B_ADDRESS, 0))))?;
+    let listener = site.b.within(|| TcpListener::bind(SocketAddr::from((site.b.address, 0))))?;
     let address = listener.local_addr()?;
     let sender = site.a.within(move || TcpStream::connect_timeout(&address, Endpoint::PATIENCE))?;
     let (receiver, _) = listener.accept()?;

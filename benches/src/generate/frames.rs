@@ -2,7 +2,7 @@
 //!
 //! A frame is 60 octets here, 64 on a wire: a TAP and a veth carry no frame check sequence. It is a UDP datagram from
 //! a raw packet socket that goes straight to the driver (PACKET_QDISC_BYPASS), 64 frames a system call. It is
-//! addressed to `b` and to a socket there that is bound and never read: every subject's receiver pays for one walk
+//! addressed to `b` (on a routed path by way of the router's MAC address) and to a socket there that is bound and never read: every subject's receiver pays for one walk
 //! up to that socket, whose buffer is full, and no process is woken. (An address that `b` does not own would cost it
 //! a route lookup and an error each; a closed port an ICMP answer; an unknown EtherType would spare the Linux bridge
 //! the netfilter hooks that it pays for in docker0's state.)
@@ -43,7 +43,7 @@ pub struct Frames {
 /// # Errors
 /// If sockets cannot be made, nothing arrives, or on interruption.
 pub fn measure(site: &Site, spans: Spans) -> io::Result<Frames> {
-    let sink = site.b.within(|| UdpSocket::bind((Endpoint::B_ADDRESS, 0)))?;
+    let sink = site.b.within(|| UdpSocket::bind((site.b.address, 0)))?;
     rustix::net::sockopt::set_socket_recv_buffer_size(&sink, 1)?; // The kernel makes it its least.
     let std::net::SocketAddr::V4(address) = sink.local_addr()? else {
         unreachable!("it was bound to an IPv4 address")
@@ -73,7 +73,7 @@ struct Generator {
 impl Generator {
     fn start(site: &Site, to: SocketAddrV4) -> io::Result<Self> {
         let socket = site.a.within(|| BurstSocket::open(Endpoint::IFNAME))?;
-        let frame = datagram(to);
+        let frame = datagram(site, to);
         let (offered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counted, stopped) = (Arc::clone(&offered), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
@@ -107,8 +107,8 @@ impl Drop for Generator {
     }
 }
 
-fn datagram(to: SocketAddrV4) -> [u8; FRAME_LEN] {
-    udp_frame(Endpoint::A_MAC, Endpoint::B_MAC, SocketAddrV4::new(Endpoint::A_ADDRESS, 9), to)
+fn datagram(site: &Site, to: SocketAddrV4) -> [u8; FRAME_LEN] {
+    udp_frame(site.a.mac, site.next_mac(), SocketAddrV4::new(site.a.address, 9), to)
 }
 
 /// A whole frame with one UDP datagram, its IP checksum right and its UDP checksum absent (RFC 768).
@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn the_frame_is_a_datagram_with_a_true_ip_checksum() {
-        let frame = datagram(SocketAddrV4::new(Endpoint::B_ADDRESS, 7));
+        let address = |text: &str| text.parse().unwrap();
+        let frame = udp_frame(Mac([2; 6]), Mac([4; 6]), address("10.0.0.1:9"), address("10.0.0.2:7"));
         assert_eq!(ip_checksum(&frame[14..34]), 0, "a header with its checksum sums to zero");
         assert_eq!(usize::from(u16::from_be_bytes([frame[16], frame[17]])) + 14, FRAME_LEN);
         assert_eq!(frame[36..38], [0, 7]);

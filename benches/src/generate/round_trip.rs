@@ -216,11 +216,11 @@ struct Echo {
 }
 
 impl Echo {
-    /// Starts it, and makes the one socket in `a` that it answers.
+    /// Starts it, and makes the one socket in `a` that it answers: whom it hears first, whatever address that has
+    /// become on its way.
     fn start(site: &Site) -> io::Result<(Self, UdpSocket)> {
-        let socket = site.b.within(|| UdpSocket::bind((Endpoint::B_ADDRESS, 0)))?;
-        let client = site.a.within(|| UdpSocket::bind((Endpoint::A_ADDRESS, 0)))?;
-        socket.connect(client.local_addr()?)?;
+        let socket = site.b.within(|| UdpSocket::bind((site.b.address, 0)))?;
+        let client = site.a.within(|| UdpSocket::bind((site.a.address, 0)))?;
         client.connect(socket.local_addr()?)?;
         let server = socket.try_clone()?;
         let thread = std::thread::spawn(move || answer(&server));
@@ -240,6 +240,10 @@ impl Drop for Echo {
 
 fn answer(server: &UdpSocket) {
     let mut request = [0; REQUEST_LEN];
+    // Nobody, if the socket has been shut down meanwhile: then there is nothing to receive below either.
+    if let Ok((_, client)) = server.peek_from(&mut request) {
+        drop(server.connect(client));
+    }
     loop {
         match server.recv(&mut request) {
             // Shut down: no request is empty.

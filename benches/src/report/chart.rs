@@ -99,14 +99,14 @@ fn bar(drawing: &mut Drawing, x: f64, y: f64, scale: f64, subject: Subject, summ
 /// Ours stands out, the limits recede, peers are between.
 fn colour(subject: Subject) -> &'static str {
     match subject {
-        Subject::Tapestry => "#00796b",
+        Subject::Tapestry | Subject::TapestryNat => "#00796b",
         Subject::CopyLoop | Subject::TunTap => "#bdbdbd",
-        Subject::Bridge | Subject::OvsTap | Subject::OvsVeth | Subject::Vde => "#90b4d8",
+        Subject::Bridge | Subject::OvsTap | Subject::OvsVeth | Subject::Vde | Subject::LinuxNat => "#90b4d8",
     }
 }
 
 fn emphasis(subject: Subject) -> &'static str {
-    if subject == Subject::Tapestry { r#" font-weight="bold""# } else { "" }
+    if subject.is_ours() { r#" font-weight="bold""# } else { "" }
 }
 
 struct Drawing(String);

@@ -83,18 +83,26 @@ fn figures(page: &mut Page, outcome: &Outcome) {
 }
 
 fn ratios(page: &mut Page, outcome: &Outcome) {
-    let (ours, others): (Vec<Subject>, Vec<Subject>) = outcome
-        .entrants
-        .iter()
-        .map(|entrant| entrant.subject)
-        .partition(|&subject| subject == Subject::Tapestry);
-    if ours.is_empty() {
-        return;
+    let entrants: Vec<Subject> = outcome.entrants.iter().map(|entrant| entrant.subject).collect();
+    for (ours, heading) in [
+        (Subject::Tapestry, "Tapestry in relation to each"),
+        (
+            Subject::TapestryNat,
+            "Tapestry's routing + masquerade in relation to plain switching and to Linux's",
+        ),
+    ] {
+        if !entrants.contains(&ours) {
+            continue;
+        }
+        let is_other = |subject: &Subject| {
+            *subject != ours && (subject.path() == ours.path() || *subject == Subject::Tapestry)
+        };
+        let others: Vec<Subject> = entrants.iter().copied().filter(is_other).collect();
+        page.line(&format!("\n## {heading}\n"));
+        by_subject(page, outcome, &others, |subject, metric| {
+            outcome.ratio(ours, subject, metric).map(|ratio| format!("{} ×", spread(ratio)))
+        });
     }
-    page.line("\n## Tapestry in relation to each\n");
-    by_subject(page, outcome, &others, |subject, metric| {
-        outcome.ratio(Subject::Tapestry, subject, metric).map(|ratio| format!("{} ×", spread(ratio)))
-    });
 }
 
 fn by_subject(

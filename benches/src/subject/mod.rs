@@ -6,6 +6,7 @@
 
 mod bridge;
 mod copy_loop;
+mod linux_router;
 mod open_vswitch;
 mod process;
 mod switch;
@@ -22,7 +23,7 @@ pub use copy_loop::{Driver, run as run_copy_loop};
 pub use process::Process;
 pub use switch::idle as idle_switch;
 
-use crate::site::Site;
+use crate::site::{Path, Site};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -44,12 +45,25 @@ pub enum Subject {
     OvsVeth,
     /// VDE, `vde_switch` with two TAPs.
     Vde,
+    /// `tapestry run`, one worker, between a network that masquerades and an uplink.
+    TapestryNat,
+    /// Linux as the router, masquerading by nftables.
+    LinuxNat,
 }
 
 impl Subject {
     /// All of them, as reports list them.
-    pub const ALL: [Self; 7] =
-        [Self::Tapestry, Self::CopyLoop, Self::TunTap, Self::Bridge, Self::OvsTap, Self::OvsVeth, Self::Vde];
+    pub const ALL: [Self; 9] = [
+        Self::Tapestry,
+        Self::CopyLoop,
+        Self::TunTap,
+        Self::Bridge,
+        Self::OvsTap,
+        Self::OvsVeth,
+        Self::Vde,
+        Self::TapestryNat,
+        Self::LinuxNat,
+    ];
 
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -61,6 +75,8 @@ impl Subject {
             Self::OvsTap => "ovs-tap",
             Self::OvsVeth => "ovs-veth",
             Self::Vde => "vde",
+            Self::TapestryNat => "tapestry-nat",
+            Self::LinuxNat => "linux-nat",
         }
     }
 
@@ -78,7 +94,30 @@ impl Subject {
             Self::OvsTap => "Open vSwitch userspace datapath (netdev) on TAPs",
             Self::OvsVeth => "Open vSwitch userspace datapath (netdev) on veth, userspace-tso-enable=true",
             Self::Vde => "VDE, vde_switch with two TAPs",
+            Self::TapestryNat => {
+                "`tapestry run`, one worker, routing + masquerade from a TAP to an uplink (`nic`) on veth"
+            }
+            Self::LinuxNat => "Linux routing + nftables masquerade over veth, that one rule loaded",
         }
+    }
+
+    /// What it is to the endpoints.
+    pub fn path(self) -> Path {
+        match self {
+            Self::TapestryNat | Self::LinuxNat => Path::Routed,
+            Self::Tapestry
+            | Self::CopyLoop
+            | Self::TunTap
+            | Self::Bridge
+            | Self::OvsTap
+            | Self::OvsVeth
+            | Self::Vde => Path::Switched,
+        }
+    }
+
+    /// Whether it is ours.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Tapestry | Self::TapestryNat)
     }
 
     /// Its version, or why it cannot take part.
@@ -87,12 +126,13 @@ impl Subject {
     /// What is missing.
     pub fn version(self, programs: &Programs) -> io::Result<String> {
         match self {
-            Self::Tapestry => process::first_line(&programs.tapestry, "--version"),
+            Self::Tapestry | Self::TapestryNat => process::first_line(&programs.tapestry, "--version"),
             Self::CopyLoop => Ok(format!("tapestry {}", env!("CARGO_PKG_VERSION"))),
             Self::TunTap => Ok("tun-tap 0.1".to_owned()),
             Self::Bridge => bridge::version(),
             Self::OvsTap | Self::OvsVeth => open_vswitch::version(),
             Self::Vde => vde::version(),
+            Self::LinuxNat => linux_router::version(),
         }
     }
 
@@ -109,6 +149,8 @@ impl Subject {
             Self::OvsTap => open_vswitch::start(site, open_vswitch::Ports::Tap),
             Self::OvsVeth => open_vswitch::start(site, open_vswitch::Ports::Veth),
             Self::Vde => vde::start(site),
+            Self::TapestryNat => switch::start_nat(site, &programs.tapestry),
+            Self::LinuxNat => linux_router::start(site),
         }
     }
 }
@@ -159,7 +201,7 @@ impl Drop for Running {
 }
 
 /// Debian packages of the peers.
-pub const PEER_PACKAGES: [&str; 2] = ["openvswitch-switch", "vde2"];
+pub const PEER_PACKAGES: [&str; 3] = ["openvswitch-switch", "vde2", "nftables"];
 
 #[cfg(test)]
 mod tests {

@@ -12,22 +12,43 @@ use crate::site::{Endpoint, Site};
 
 pub(super) fn start(site: &Site, program: &Path) -> io::Result<Running> {
     let mut text = "workers = 1\n\n[network.bench]\nsubnet = [\"10.99.0.0/24\"]\n".to_owned();
-    for (endpoint, name, address) in
-        [(&site.a, "a", Endpoint::A_ADDRESS), (&site.b, "b", Endpoint::B_ADDRESS)]
-    {
-        let (namespace, prefix_len) = (endpoint.namespace.path(), Endpoint::PREFIX_LEN);
-        write!(
-            text,
-            "\n[port.{name}]\nnetwork = \"bench\"\nnetns = \"{}\"\nifname = \"{}\"\naddress = [\"{address}/{prefix_len}\"]\n",
-            namespace.display(),
-            Endpoint::IFNAME,
-        )
-        .expect("writing to a string does not fail");
+    for (endpoint, name) in site.ends(["a", "b"]) {
+        text += &port(endpoint, name);
     }
     let mut switch = run(site, program, &text)?;
-    let up = || site.b.within(|| crate::counters::interface_exists(Endpoint::IFNAME));
-    switch.until("its ports", up)?;
+    has_port(&mut switch, &site.b)?;
     Ok(Running::of(vec![switch]))
+}
+
+/// The same as a router: `a` in a network that masquerades, `b` behind the uplink, a veth pair.
+pub(super) fn start_nat(site: &Site, program: &Path) -> io::Result<Running> {
+    const UPLINK: &str = "pb";
+    site.connect_one(&site.b, UPLINK)?;
+    let text = format!(
+        "workers = 1\n\n[network.bench]\nsubnet = [\"10.99.0.0/24\"]\ngateway = [\"{}\"]\nmasquerade = true\n\
+         \n[uplink]\nkind = \"nic\"\nifname = \"{UPLINK}\"\naddress = [\"{}/{}\"]\n{}",
+        Site::A_GATEWAY,
+        Site::B_GATEWAY,
+        Endpoint::PREFIX_LEN,
+        port(&site.a, "a"),
+    );
+    let mut switch = run(site, program, &text)?;
+    has_port(&mut switch, &site.a)?;
+    Ok(Running::of(vec![switch]))
+}
+
+fn port(endpoint: &Endpoint, name: &str) -> String {
+    format!(
+        "\n[port.{name}]\nnetwork = \"bench\"\nnetns = \"{}\"\nifname = \"{}\"\naddress = [\"{}/{}\"]\n",
+        endpoint.namespace.path().display(),
+        Endpoint::IFNAME,
+        endpoint.address,
+        Endpoint::PREFIX_LEN,
+    )
+}
+
+fn has_port(switch: &mut Process, endpoint: &Endpoint) -> io::Result<()> {
+    switch.until("its ports", || endpoint.within(|| crate::counters::interface_exists(Endpoint::IFNAME)))
 }
 
 /// Starts the switch with `ports` ports and nobody behind them.
