@@ -21,6 +21,7 @@ pub mod machine;
 pub mod metric;
 pub mod outcome;
 pub mod report;
+pub mod routed;
 pub mod routes;
 pub mod site;
 pub mod stats;

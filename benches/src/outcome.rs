@@ -88,16 +88,20 @@ pub struct Alone {
     pub corridor_100k_mfps: Option<f64>,
     /// Octets of memory per learned station.
     pub fdb_octets_per_entry: Option<f64>,
-    /// Connections opened through NAT in memory, 100,000 at once, millions a second.
-    pub nat_open_mops: Option<f64>,
-    /// Packets of known connections a second at 1,000,000 connections, as a share of the rate at 1,000.
-    pub nat_million_share: Option<f64>,
-    /// Octets of memory per connection at 1,000,000.
+    /// 64-byte packets from network to network in memory, 100,000 flows, millions a second.
+    pub routed_mpps: Option<f64>,
+    /// The same masqueraded to the uplink, the connections established.
+    pub nat_mpps: Option<f64>,
+    /// Connections opened through NAT in memory, millions a second.
+    pub nat_new_mcps: Option<f64>,
+    /// Octets of memory per NAT session when there are a million.
     pub nat_octets_per_session: Option<f64>,
-    /// Publishing 50,000 L4 ports: milliseconds.
-    pub publish_range_ms: Option<f64>,
-    /// The same: KiB of memory.
-    pub publish_range_kib: Option<f64>,
+    /// The rate of masqueraded packets with a million sessions, against that with 1,000.
+    pub nat_million_ratio: Option<f64>,
+    /// A published range of 50,000 L4 ports: milliseconds to check and apply the plan.
+    pub publish_ms: Option<f64>,
+    /// Its memory, MiB.
+    pub publish_mib: Option<f64>,
     /// 1,000,000 IPv4 routes: millions of look-ups a second, destinations anywhere.
     pub fib_anywhere_mlps: Option<f64>,
     /// The same, destinations within the routed prefixes.

@@ -12,6 +12,7 @@ use benches::corridor::{Corridor, octets_per_station};
 use benches::generate::Spans;
 use benches::machine::Machine;
 use benches::outcome::{Absent, Alone, Entrant, Method, Outcome, Run};
+use benches::routed::{Opener, Routed, Way, million, publish};
 use benches::subject::{Driver, PEER_PACKAGES, Programs, Subject, run_copy_loop};
 use benches::threshold::{Verdict, verdicts};
 use benches::{alone, interrupt, report, routes};
@@ -100,7 +101,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         if arguments.workload.is_empty() { Workload::ALL.to_vec() } else { arguments.workload.clone() };
     let method = method(arguments);
     let runs = compare(&subjects, &workloads, method, &programs, tell)?;
-    let alone = if subjects.contains(&Subject::Tapestry) {
+    let alone = if subjects.iter().any(|subject| subject.is_ours()) {
         by_itself(arguments, &programs)?
     } else {
         Alone::default()
@@ -169,19 +170,28 @@ fn by_itself(arguments: &Arguments, programs: &Programs) -> io::Result<Alone> {
     figures.corridor_10_mfps = Some(Corridor::warm(10).mfps(Duration::from_secs(1)));
     figures.corridor_100k_mfps = Some(Corridor::warm(100_000).mfps(Duration::from_secs(1)));
     figures.fdb_octets_per_entry = Some(octets_per_station());
-    const MILLION: usize = 1_000_000;
-    let [few, many] = [1_000, MILLION].map(|sessions| Crowd::new(sessions).mpps(Duration::from_secs(1)));
-    figures.nat_open_mops = Some(Rush::mops(100_000));
-    figures.nat_million_share = Some(many / few);
-    figures.nat_octets_per_session = Some(octets_per_session(MILLION));
-    let (took, octets) = publish_range();
-    figures.publish_range_ms = Some(took.as_secs_f64() * 1e3);
-    figures.publish_range_kib = Some(octets as f64 / 1024.0);
     let fib = routes::measure_v4(1_000_000);
     figures.fib_anywhere_mlps = Some(fib.anywhere_mlps);
     figures.fib_routed_mlps = Some(fib.routed_mlps);
     figures.fib_build_s = Some(fib.build_s);
+    if arguments.only.is_empty() || arguments.only.contains(&Subject::TapestryNat) {
+        routed_by_itself(&mut figures);
+    }
     Ok(figures)
+}
+
+fn routed_by_itself(figures: &mut Alone) {
+    const SPAN: Duration = Duration::from_secs(1);
+    figures.routed_mpps = Some(Routed::warm(Way::Between, 100_000).mpps(SPAN));
+    figures.nat_mpps = Some(Routed::warm(Way::Out, 100_000).mpps(SPAN));
+    figures.nat_new_mcps = Some(Opener::warm().mcps(15));
+    let few = Routed::warm(Way::Out, 1_000).mpps(SPAN);
+    let (octets, mut many) = million();
+    figures.nat_octets_per_session = Some(octets);
+    figures.nat_million_ratio = Some(many.mpps(SPAN) / few);
+    let (took, octets) = publish();
+    figures.publish_ms = Some(took.as_secs_f64() * 1e3);
+    figures.publish_mib = Some(octets as f64 / f64::from(1 << 20));
 }
 
 fn write(directory: &Path, outcome: &Outcome, verdicts: &[Verdict]) -> io::Result<()> {
