@@ -7,7 +7,6 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use benches::comparison::{Workload, compare};
-use benches::connections::{Crowd, Rush, octets_per_session, publish_range};
 use benches::corridor::{Corridor, octets_per_station};
 use benches::generate::Spans;
 use benches::machine::Machine;
