@@ -72,13 +72,9 @@ impl Supervisor {
 
         // From here on nothing can fail but single ports, which are marked and do not concern the change.
         let plan = Arc::new(compiled.plan.clone());
-        self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
         if compiled.workers != self.workers.count() {
+            self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
             self.workers.resize(compiled.workers, recruits, &plan);
-        }
-        for (name, id) in &steps.gone {
-            self.workers.detach(*id);
-            state.devices.remove(name);
         }
         let mut attaching = Vec::new();
         state.generation += 1;
@@ -99,7 +95,11 @@ impl Supervisor {
                 Err(error) => mark_failed(state, &name, error.to_string()),
             }
         }
-        for (id, error) in self.workers.attach(attaching, state.generation) {
+        let refused = self.workers.configure(&plan, attaching, state.generation);
+        for name in &steps.gone {
+            state.devices.remove(name); // The plan without it has closed it.
+        }
+        for (id, error) in refused {
             let name = compiled.port_name(id).expect("it was made for this plan");
             let text = format!("port {name:?} was given up: {error}");
             self.events.publish(Event::new(EventKind::PortFailed, text).port(name));
@@ -246,7 +246,7 @@ struct Steps {
     /// Devices that go, because their port does or because it gets another one.
     leaving: Vec<Leaving>,
     /// The ports that go.
-    gone: Vec<(String, PortId)>,
+    gone: Vec<String>,
 }
 
 /// A device that works and goes.
@@ -281,7 +281,7 @@ impl Steps {
                 steps.leaving.push(Leaving { name: name.clone(), id, blueprint });
             }
             if wanted.is_none() {
-                steps.gone.push((name.clone(), id));
+                steps.gone.push(name.clone());
             }
         }
         for (name, blueprint) in blueprints {

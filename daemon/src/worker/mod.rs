@@ -53,9 +53,9 @@ type Question = Box<dyn FnOnce(wire::Instant, &mut Node) + Send>;
 enum Command {
     /// Handle this event, then answer.
     Handle(Event, Sender<()>),
-    /// Read and write these ports from now on, then answer which could not be waited on. The node's plan already has
-    /// them. The number is their devices' generation.
-    Attach(Vec<(PortId, Box<dyn PortIo>)>, u64, Sender<Vec<(PortId, io::Error)>>),
+    /// Obey the plan, if one is given, and read and write these ports of it from now on, then answer which could not be
+    /// waited on. The number is their devices' generation.
+    Attach(Option<Arc<node::Plan>>, Vec<(PortId, Box<dyn PortIo>)>, u64, Sender<Vec<(PortId, io::Error)>>),
     /// Stop using the port and close its descriptor, then answer.
     Detach(PortId, Sender<()>),
     /// Tell what has been counted.
@@ -205,10 +205,32 @@ impl Workers {
     }
 
     /// Gives queue *i* of every port to worker *i*; a port's only queue goes to worker 0. A worker gets all ports at once,
-    /// so that no frame of one meets another that is not there yet. `generation` must not have been used before. Returns the ports that could not be
-    /// waited on; no worker has those.
+    /// so that no frame of one meets another that is not there yet. `generation` must not have been used before. Returns
+    /// the ports that could not be waited on; no worker has those.
     pub fn attach(
         &self,
+        ports: Vec<(PortId, Vec<Box<dyn PortIo>>)>,
+        generation: u64,
+    ) -> Vec<(PortId, io::Error)> {
+        self.share_out(None, ports, generation)
+    }
+
+    /// Gives every worker the plan and, as [`Workers::attach`], the ports that are new in it. What the router has to say
+    /// because of the plan leaves by the new ports too: its worker, the first, gets both at once, when all others have
+    /// the plan and may be handed frames of those ports.
+    pub fn configure(
+        &self,
+        plan: &Arc<node::Plan>,
+        ports: Vec<(PortId, Vec<Box<dyn PortIo>>)>,
+        generation: u64,
+    ) -> Vec<(PortId, io::Error)> {
+        ask(&self.handles()[1..], |done| Command::Handle(Event::Configure(Arc::clone(plan)), done));
+        self.share_out(Some(plan), ports, generation)
+    }
+
+    fn share_out(
+        &self,
+        plan: Option<&Arc<node::Plan>>,
         ports: Vec<(PortId, Vec<Box<dyn PortIo>>)>,
         generation: u64,
     ) -> Vec<(PortId, io::Error)> {
@@ -222,9 +244,10 @@ impl Workers {
             }
         }
         let mut refused = Vec::new();
+        let mut plan = plan.map(Arc::clone); // The first worker takes it.
         for (handle, share) in handles.iter().zip(shares) {
             let (done, answer) = bounded(1);
-            handle.tell(Command::Attach(share, generation, done));
+            handle.tell(Command::Attach(plan.take(), share, generation, done));
             refused.extend(answer.recv().unwrap_or_default());
         }
         drop(handles);

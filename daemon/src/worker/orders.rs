@@ -45,9 +45,15 @@ impl Worker {
                     self.handle(now, event);
                     let _ = done.send(());
                 }
-                Command::Attach(ports, generation, done) => {
+                Command::Attach(plan, ports, generation, done) => {
+                    if let Some(plan) = plan {
+                        self.node.handle(now, Event::Configure(plan), &mut self.out);
+                        self.drop_strangers();
+                    }
                     let add = |(port, io)| self.add(port, io, generation).err().map(|error| (port, error));
-                    let _ = done.send(ports.into_iter().filter_map(add).collect());
+                    let refused = ports.into_iter().filter_map(add).collect();
+                    self.drain(); // What the plan made the router say, by these ports too.
+                    let _ = done.send(refused);
                 }
                 Command::Detach(port, done) => {
                     self.remove(port);
