@@ -8,6 +8,8 @@
 //!    blue1 .2            blue2 .3                          red1 .2             red2 .3
 //! ```
 //!
+//! The router joins the two, and red1's service on port 80 is published at port 8080 of all its addresses.
+//!
 //! Four namespaces without names hold the stations. They, their interfaces and the switch vanish with this process,
 //! however it ends, so a second run finds a clean machine. Nothing in the machine's own namespace is touched.
 
@@ -15,7 +17,7 @@ mod traffic;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -116,9 +118,14 @@ fn show() -> Result<usize, Box<dyn std::error::Error>> {
     steps.reaches(&blue1, "blue2 by IPv6", "fd00:16::3");
     steps.reaches(&blue1, "its gateway by IPv6", "fd00:16::1");
     steps.reaches(&red1, "red2", "172.17.0.3");
-    steps.does_not_reach(&blue1, "red2, in another network", "172.17.0.3");
+    steps.reaches(&blue1, "red2, routed", "172.17.0.3");
+    steps.reaches(&blue1, "red's gateway", "172.17.0.1");
+    steps.does_not_reach(&blue1, "the outside: there is no uplink", "203.0.113.1");
+    steps.finds(&blue1, &red1, "172.16.0.1", "172.16.0.2");
+    steps.finds(&red2, &red1, "172.17.0.1", "172.17.0.1");
     steps.bulk(&blue1, &blue2, "172.16.0.3");
     steps.bulk(&blue2, &blue1, "fd00:16::2");
+    steps.bulk(&blue1, &red2, "172.17.0.3");
     show_tables(&supervisor)?;
     supervisor.stop();
     say!("\nEverything above has vanished: no interface, namespace or file is left.");
@@ -134,6 +141,9 @@ fn configuration(namespaces: [&Namespace; 4]) -> String {
         [network.red]
         subnet = ["172.17.0.0/16"]
         gateway = ["172.17.0.1"]
+        [[publish]]
+        listen = "0.0.0.0:8080"
+        to = "red1:80"
         "#,
     );
     for ((name, network, addresses), namespace) in STATIONS.iter().zip(namespaces) {
@@ -180,6 +190,18 @@ impl Steps {
             Err(error) => Err(error.to_string()),
         };
         self.tell(&format!("{} does not reach {whom}", from.label()), outcome);
+    }
+
+    /// The service that red1 publishes is found at an address of the router, and sees who asks.
+    fn finds(&mut self, from: &Namespace, server: &Namespace, at: &str, seen_as: &str) {
+        let published = SocketAddr::new(address(at), 8080);
+        let outcome = traffic::who_am_i(from, published, server, SocketAddr::new(address("172.17.0.2"), 80));
+        let outcome = match outcome {
+            Ok(seen) if seen == address(seen_as) => Ok(format!("seen as {seen}")),
+            Ok(seen) => Err(format!("seen as {seen}, not as {seen_as}")),
+            Err(error) => Err(error.to_string()),
+        };
+        self.tell(&format!("{} finds red1's service at {at}:8080", from.label()), outcome);
     }
 
     fn bulk(&mut self, from: &Namespace, towards: &Namespace, to: &str) {

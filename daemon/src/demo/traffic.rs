@@ -62,8 +62,15 @@ fn echo_answered(mut socket: &Socket, to: IpAddr, sequence: u16) -> io::Result<b
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 break;
             }
-            // The kernel reports "host unreachable" of an earlier request here.
-            Err(error) if error.kind() == io::ErrorKind::HostUnreachable => break,
+            // The kernel reports here what routers said about an earlier request.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+                ) =>
+            {
+                break;
+            }
             Err(error) => return Err(error),
         };
         // A raw IPv4 socket delivers the IP header too.
@@ -75,6 +82,23 @@ fn echo_answered(mut socket: &Socket, to: IpAddr, sequence: u16) -> io::Result<b
         }
     }
     Ok(false)
+}
+
+/// Connects from `from` to `published`, which leads to `listen` in `server`; as whom the server sees the client.
+///
+/// # Errors
+/// If nobody can listen, or the connection is not made.
+pub(super) fn who_am_i(
+    from: &Namespace,
+    published: SocketAddr,
+    server: &Namespace,
+    listen: SocketAddr,
+) -> io::Result<IpAddr> {
+    let listener = server.run(|| TcpListener::bind(listen))??;
+    let client = from.run(|| TcpStream::connect_timeout(&published, Duration::from_secs(5)))??;
+    let (_, seen) = listener.accept()?;
+    drop(client);
+    Ok(seen.ip())
 }
 
 /// Octets moved and the time that took.
