@@ -81,11 +81,12 @@ fn every_kind_has_its_type_code_and_word() {
 #[test]
 fn an_unknown_protocol_is_pointed_at_behind_extensions() {
     let mut about = udp(V6, 0).bytes();
-    about[20] = 60; // Destination options, then authentication of 12 octets in 16, then UDP.
+    about[20] = 51; // Authentication of 16 octets, then destination options, then UDP.
     about[19] += 24;
-    about.splice(54..54, [51, 0, 1, 4, 0, 0, 0, 0].into_iter().chain([17, 2]).chain([0; 14]));
+    let extensions = [60, 2].into_iter().chain([0; 14]).chain([17, 0, 1, 4, 0, 0, 0, 0]);
+    about.splice(54..54, extensions);
     let error = error_about(ErrorKind::ProtocolUnreachable, &about, Offload::NONE).unwrap();
-    assert_eq!(error[54..62], [4, 1, error[56], error[57], 0, 0, 0, 48]);
+    assert_eq!(error[54..62], [4, 1, error[56], error[57], 0, 0, 0, 56]);
 }
 
 #[test]

@@ -181,6 +181,10 @@ fn lying_quotes_are_refused() {
         let bytes = carrying(v6, if v6 { 1 } else { 3 }, rest, &quote);
         assert_eq!(parse(&bytes, Offload::NONE), Err(DropReason::BadQuote), "{what}");
     }
+    // Ethernet padding is not quoted, whatever the length attribute says.
+    let short = carrying(false, 3, [0, 12, 0, 0], &packet[..40]);
+    let padded = [&short[..], &[0; 20]].concat();
+    assert_eq!(parse(&padded, Offload::NONE), Err(DropReason::BadQuote), "a length attribute into padding");
     let pieces = Sample::icmp("203.0.113.1", V4.0, 3, 0, &[&[0; 4][..], &packet].concat()).piece(0, 40);
     assert_eq!(parse(&pieces.bytes(), Offload::NONE), Err(DropReason::BadQuote), "an error in pieces");
 }
