@@ -4,7 +4,13 @@ use crate::step::{Failed, Step};
 
 /// Package, and a program of it that shows whether it is there. The switch itself needs none of them: they are the
 /// independent witnesses of the tests.
-const PACKAGES: &[(&str, &str)] = &[("iproute2", "ip"), ("iputils-ping", "ping"), ("tshark", "tshark")];
+const PACKAGES: &[(&str, &str)] = &[
+    ("iproute2", "ip"),
+    ("iputils-ping", "ping"),
+    ("iptables", "iptables"),
+    ("nftables", "nft"),
+    ("tshark", "tshark"),
+];
 
 /// Installs what is missing if we may; otherwise says what to do. Without them the tests that need them skip loudly.
 pub(crate) fn install_missing() -> Result<(), Failed> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -172,6 +173,43 @@ fn outside_and_back(workers: usize, cable: &Cable) {
     ip(&cable.host, &["link", "set", "dev", "eth0", "up"]).unwrap();
     events.next("port.up");
     transfer();
+}
+
+#[test]
+fn emptying_the_hosts_firewall_in_the_middle_of_a_transfer_loses_nothing() {
+    if !able() {
+        return;
+    }
+    let Some(cable) = Cable::new() else { return };
+    let inside = namespace("inside");
+    let netns = inside.path();
+    let port = format!(
+        "masquerade = true\n[port.c1]\nnetwork = \"a\"\nnetns = {netns:?}\nifname = \"eth0\"\naddress = [\"172.16.0.2/16\"]\n"
+    );
+    let _daemon = Daemon::start_in(cable.host.clone(), &format!("{NETWORK}{port}{NIC}"));
+    let listener = cable.far.run(|| TcpListener::bind("192.0.2.1:0")).unwrap().unwrap();
+    let listening = listener.local_addr().unwrap();
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let mut stream = inside.run(|| TcpStream::connect(listening)).unwrap().unwrap();
+            stream.write_all(&pattern()).unwrap();
+        });
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut received = vec![0; pattern().len() / 2];
+        stream.read_exact(&mut received).unwrap();
+        for (program, arguments) in
+            [("nft", &["flush", "ruleset"][..]), ("iptables", &["-F"]), ("iptables", &["-t", "nat", "-F"])]
+        {
+            let flush = || Command::new(program).args(arguments).status();
+            match cable.host.run(flush).unwrap() {
+                Ok(status) => assert!(status.success(), "{program} {arguments:?}: {status}"),
+                Err(error) => eprintln!("skipped: {program}: {error}"),
+            }
+        }
+        stream.read_to_end(&mut received).unwrap();
+        sending.join().unwrap();
+        assert!(received == pattern(), "{} octets arrived, not those sent", received.len());
+    });
 }
 
 #[test]
