@@ -233,10 +233,12 @@ fn show_tables(supervisor: &Arc<Supervisor>) -> Result<(), ApiError> {
     }
     let totals = supervisor.status()?.totals;
     say!(
-        "\n{} frames came in, super-segments of up to 64 KiB counted once: {} forwarded, {} answered, {} dropped.",
+        "\n{} frames came in, super-segments of up to 64 KiB counted once: {} forwarded, {} answered, {} kept until \
+         the next hop was known, {} dropped.",
         totals.received,
         totals.forwarded,
         totals.consumed,
+        totals.parked,
         totals.dropped
     );
     Ok(())
