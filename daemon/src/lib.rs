@@ -11,6 +11,7 @@
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
 //! - [`log`], [`notify`]: what is told to people who read logs, and to the service manager.
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
+//! - [`registry`]: which hosts there are and which subnet each has, kept in etcd as flannel keeps it.
 //! - [`worker`]: the threads that move frames: read, hand to the node, write.
 //! - [`supervisor`]: what the switch is at the moment, and the only one who changes it.
 //! - [`state`]: the file in which leases of automatic addresses outlive the process.
@@ -25,6 +26,7 @@ pub mod link;
 pub mod log;
 pub mod notify;
 pub mod port;
+pub mod registry;
 pub mod replay;
 pub mod run;
 pub mod state;

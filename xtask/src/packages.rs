@@ -10,6 +10,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("nftables", "nft"),
     ("tshark", "tshark"),
+    ("etcd-server", "etcd"),
+    ("etcd-client", "etcdctl"),
 ];
 
 /// Installs what is missing if we may; otherwise says what to do. Without them the tests that need them skip loudly.
