@@ -45,7 +45,7 @@ use vrouter::nat::SessionFilter;
 use vrouter::{Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
 use wire::bucket::TokenBucket;
-use wire::ethernet::{EthernetHeader, Tci};
+use wire::ethernet::Tci;
 use wire::{DomainId, DropReason, FlowHash, FrameBuf, Instant, Mac, PortId};
 
 /// Notices per second that a node makes; more are counted in [`Counters::notices_suppressed`].
@@ -303,9 +303,9 @@ impl Node {
     /// Forward, for a frame that has the router as its source: it may leave through any port of the domain. A station
     /// that is not in the table (its domain is full, or it has been silent) is looked for everywhere.
     fn toward(&mut self, now: Instant, domain: DomainId, priority: Tci, frame: &FrameBuf) -> Leaving {
-        let header =
-            EthernetHeader::parse(frame.bytes()).expect("the router's frames have an Ethernet header");
-        let to = self.switch.forward(now, domain, header.dst, None).unwrap_or(Forward::Many);
+        let dst = frame.bytes().first_chunk().map(|&octets| Mac(octets));
+        let dst = dst.expect("the router's frames have an Ethernet header");
+        let to = self.switch.forward(now, domain, dst, None).unwrap_or(Forward::Many);
         Leaving { to, domain, ingress: None, priority }
     }
 

@@ -1,16 +1,16 @@
 //! Interfaces: the router's own MAC addresses and addresses, and what it makes of source and destination addresses.
 //!
-//! An interface is a [`Gateway`] of the plan with what the packet path asks of it. Owned addresses are found by one hash
-//! lookup, whichever interface they belong to: a router answers at all of its addresses, from all sides.
+//! An interface is a [`Gateway`] of the plan with what the packet path asks of it. Owned addresses are in one sorted list,
+//! whichever interface they belong to: a router answers at all of its addresses, from all sides.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wire::{DomainId, DropReason, Instant, Mac, TokenBucket};
 
 use crate::fib::{Fib, Resolved};
 use crate::plan::{Gateway, RouterPlan, Side, is_host};
+use crate::shortcut::Link;
 
 /// Answers that one domain gets in a second. Further questions are dropped as `route.answer-rate`, so that a station
 /// cannot make the router busy at the others' expense.
@@ -25,8 +25,11 @@ pub(crate) struct Interfaces {
     by_domain: Vec<Option<Interface>>,
     /// The domain of the uplink.
     uplink: Option<DomainId>,
-    /// Sorted; read for packets of unknown connections only.
-    owned: BTreeMap<IpAddr, DomainId>,
+    /// Sorted; read by the walk, for packets of unknown connections only.
+    owned: Vec<IpAddr>,
+    /// Those of them that the forwarding table does not lead to the interface whose they are. There are none where
+    /// every address lies in its subnet; the short way leaves packets between networks alone if there are.
+    has_strays: bool,
 }
 
 /// The router as one domain sees it: a station with a MAC and addresses.
@@ -35,6 +38,9 @@ pub(crate) struct Interface {
     pub(crate) gateway: Gateway,
     pub(crate) mac: Mac,
     link_local: Ipv6Addr,
+    /// What it is in each family, for the short way.
+    pub(crate) v4: Link<Ipv4Addr>,
+    pub(crate) v6: Link<Ipv6Addr>,
     /// What bounds the answers given here.
     pub(crate) answers: TokenBucket,
 }
@@ -48,11 +54,16 @@ impl Interfaces {
                 interfaces.by_domain.resize(index + 1, None);
             }
             interfaces.by_domain[index] = Some(Interface::new(gateway));
-            interfaces.owned.extend(gateway.addresses.iter().map(|&address| (address, gateway.domain)));
+            interfaces.owned.extend(&gateway.addresses);
             if gateway.side == Side::Uplink {
                 interfaces.uplink = Some(gateway.domain);
             }
         }
+        interfaces.owned.sort_unstable();
+        interfaces.has_strays = plan.gateways.iter().any(|gateway| {
+            let is_home = |found| found == Some(Resolved::Connected(gateway.domain));
+            !gateway.addresses.iter().all(|&address| is_home(plan.fib.lookup(address)))
+        });
         interfaces
     }
 
@@ -76,8 +87,13 @@ impl Interfaces {
 
     /// Whether the router owns `address`, as seen from `domain`: a link-local address belongs to one link.
     pub(crate) fn owns(&self, domain: DomainId, address: IpAddr) -> bool {
-        self.owned.contains_key(&address)
+        self.owned.binary_search(&address).is_ok()
             || self.in_domain(domain).is_some_and(|interface| address == IpAddr::V6(interface.link_local))
+    }
+
+    /// Whether some own address is where the forwarding table does not say.
+    pub(crate) const fn has_strays(&self) -> bool {
+        self.has_strays
     }
 
     /// The first address of the uplink in this family: what masquerade shows to the outside.
@@ -117,7 +133,14 @@ impl Interface {
     fn new(gateway: &Gateway) -> Self {
         let mac = gateway.mac.mac();
         let answers = TokenBucket::new(ANSWERS_PER_SECOND_MAX, ANSWERS_BURST_MAX, Instant::ZERO);
-        Self { gateway: gateway.clone(), mac, link_local: link_local(mac), answers }
+        Self {
+            mac,
+            link_local: link_local(mac),
+            v4: Link::new(gateway),
+            v6: Link::new(gateway),
+            answers,
+            gateway: gateway.clone(),
+        }
     }
 
     fn contains(&self, address: IpAddr) -> bool {

@@ -11,6 +11,7 @@
 //! - [`icmp`]: echo, errors, and what errors quote.
 //! - `fragment`, `mtu`: packets in pieces, and what fits.
 //! - `policy`: what may be at all.
+//! - `walk`: all of a packet's way; `shortcut`: the same in few steps for what most packets are.
 //!
 //! Not done: multicast routing, dynamic routing protocols, reassembly of what is addressed to the router itself.
 #![no_std]
@@ -35,6 +36,7 @@ mod policy;
 pub mod router;
 #[cfg(test)]
 mod samples;
+mod shortcut;
 #[cfg(test)]
 mod tests;
 pub mod turn;

@@ -78,15 +78,18 @@ pub(crate) fn check_sides(interfaces: &Interfaces, attempt: &Attempt) -> Result<
         (Side::Uplink, _) => Ok(()),
         (Side::Network(from), Side::Uplink) if from.internal => refuse(DropReason::Internal),
         (Side::Network(_), Side::Uplink) => Ok(()),
-        (Side::Network(from), Side::Network(to)) if attempt.is_invited || may_meet(attempt, from, to) => {
+        (Side::Network(from), Side::Network(to))
+            if attempt.is_invited || may_meet(attempt.from == attempt.to, from, to) =>
+        {
             Ok(())
         }
         (Side::Network(_), Side::Network(_)) => refuse(DropReason::IsolatedNetworks),
     }
 }
 
-fn may_meet(attempt: &Attempt, from: &NetworkPolicy, to: &NetworkPolicy) -> bool {
-    if attempt.from == attempt.to { !from.separate_stations } else { !(from.isolated && to.isolated) }
+/// Whether stations of two networks, or of one and the same, may begin connections by way of the router.
+pub(crate) const fn may_meet(is_same: bool, from: &NetworkPolicy, to: &NetworkPolicy) -> bool {
+    if is_same { !from.separate_stations } else { !(from.isolated && to.isolated) }
 }
 
 impl Acl {

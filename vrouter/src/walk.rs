@@ -416,4 +416,4 @@ fn has_source_route(packet: &Packet, bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -71,6 +71,21 @@ impl Cidr {
         }
     }
 
+    /// The network's first and last address.
+    pub fn range(self) -> (IpAddr, IpAddr) {
+        (self.with_host_bits(0), self.with_host_bits(u128::MAX))
+    }
+
+    /// The first and the last address that [`Cidr::contains_host`].
+    pub fn host_range(self) -> (IpAddr, IpAddr) {
+        let (first, last) = self.range();
+        let is_reserved = |address| !self.contains_host(address);
+        (
+            if is_reserved(first) { self.with_host_bits(1) } else { first },
+            if is_reserved(last) { self.with_host_bits(u128::MAX - 1) } else { last },
+        )
+    }
+
     /// The address number `index` of the network, counted from its own address; `None` past its end.
     pub fn nth(self, index: u128) -> Option<IpAddr> {
         if index & !self.host_mask() == 0 { Some(self.with_host_bits(index)) } else { None }

@@ -6,18 +6,25 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::Connections;
+use super::table::Table;
 use crate::hash::HashKey;
 use crate::packet::Endpoint;
 use crate::plan::Protocol;
 
 /// An address of one family.
-pub(super) trait Address: Copy + Ord + fmt::Debug {
+pub(crate) trait Address: Copy + Ord + fmt::Debug {
     const UNSPECIFIED: Self;
 
     /// `None` if it is of the other family.
     fn of(address: IpAddr) -> Option<Self>;
 
     fn ip(self) -> IpAddr;
+
+    /// The sessions of the family.
+    fn table(connections: &Connections) -> &Table<Self>;
+
+    fn table_mut(connections: &mut Connections) -> &mut Table<Self>;
 
     /// The hash of two addresses and something else.
     fn hash(self, other: Self, rest: u64, key: HashKey) -> u64;
@@ -37,6 +44,16 @@ impl Address for Ipv4Addr {
     #[inline]
     fn ip(self) -> IpAddr {
         IpAddr::V4(self)
+    }
+
+    #[inline]
+    fn table(connections: &Connections) -> &Table<Self> {
+        &connections.v4
+    }
+
+    #[inline]
+    fn table_mut(connections: &mut Connections) -> &mut Table<Self> {
+        &mut connections.v4
     }
 
     #[inline]
@@ -62,6 +79,16 @@ impl Address for Ipv6Addr {
     }
 
     #[inline]
+    fn table(connections: &Connections) -> &Table<Self> {
+        &connections.v6
+    }
+
+    #[inline]
+    fn table_mut(connections: &mut Connections) -> &mut Table<Self> {
+        &mut connections.v6
+    }
+
+    #[inline]
     fn hash(self, other: Self, rest: u64, key: HashKey) -> u64 {
         let ((a, b), (c, d)) = (halves(self.to_bits()), halves(other.to_bits()));
         key.hash([a, b, c, d, rest])
@@ -70,11 +97,11 @@ impl Address for Ipv6Addr {
 
 /// Both ends of a flow of one family, or an endpoint and an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tuple<A> {
-    pub(super) src: A,
-    pub(super) dst: A,
-    pub(super) src_l4_port: u16,
-    pub(super) dst_l4_port: u16,
+pub(crate) struct Tuple<A> {
+    pub(crate) src: A,
+    pub(crate) dst: A,
+    pub(crate) src_l4_port: u16,
+    pub(crate) dst_l4_port: u16,
 }
 
 impl<A: Address> Tuple<A> {

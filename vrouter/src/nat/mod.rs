@@ -52,15 +52,15 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::{DropReason, Instant, Rng};
 
 use crate::packet::{Endpoint, Flow};
-use crate::plan::{Filtering, NatPlan, RouterPlan};
+use crate::plan::{Filtering, NatPlan, Protocol, RouterPlan};
 use crate::turn::{Notice, Turn};
 
-use self::address::{Address, Tuple};
 use self::clock::Tick;
 use self::published::Published;
 use self::state::Spans;
 use self::table::{Opening, Refusal, Table};
 
+pub(crate) use self::address::{Address, Tuple};
 pub use self::info::{L4PortsInUse, NatStats, SessionFilter, SessionInfo};
 pub use self::rewrite::{decrement_hop_limit, rewrite, rewrite_quote};
 pub use self::state::{State, TcpFlags};
@@ -120,6 +120,21 @@ pub struct Followed {
     pub dst: Endpoint,
     /// Whether the session's packets change at all.
     pub translated: bool,
+}
+
+/// A session that a packet of this family belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met<A> {
+    pub(crate) session: Way,
+    /// What the packet's endpoints become.
+    pub(crate) leaving: Tuple<A>,
+}
+
+/// A direction of a session, good until the next session begins or ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    place: u32,
+    direction: Direction,
 }
 
 /// How a new connection is to be translated.
@@ -221,6 +236,31 @@ impl Connections {
         }
         let tuple = Tuple::of(flow.src, flow.dst)?;
         self.v6.follow(&self.spans, now, flow.protocol, &tuple, tcp)
+    }
+
+    /// The first half of [`Connections::follow`], for the short way: what there is to say of a packet before anything
+    /// changes. Outer `None`: its session's time is over; inner: it has none.
+    #[inline]
+    #[expect(clippy::option_option, reason = "the walk's business, or the packet of no connection")]
+    pub(crate) fn meet<A: Address>(
+        &self,
+        now: Instant,
+        protocol: Protocol,
+        tuple: &Tuple<A>,
+    ) -> Option<Option<Met<A>>> {
+        let table = A::table(self);
+        let Some((place, direction)) = table.find(protocol, tuple) else { return Some(None) };
+        let session = table.sessions.at(place);
+        let leaving = session.tuple(direction.opposite()).reversed();
+        let is_over = Tick::of(now) >= session.due(&self.spans);
+        (!is_over).then_some(Some(Met { session: Way { place, direction }, leaving }))
+    }
+
+    /// The second half: the packet passes.
+    #[inline]
+    pub(crate) fn pass<A: Address>(&mut self, now: Instant, way: Way, tcp: Option<TcpFlags>) {
+        let spans = self.spans;
+        A::table_mut(self).pass(&spans, Tick::of(now), way.place, way.direction, tcp);
     }
 
     /// Opens a session for the first packet of a connection.

@@ -33,7 +33,7 @@ impl From<DropReason> for Refusal {
 
 /// The sessions of one family.
 #[derive(Clone, Debug)]
-pub(super) struct Table<A> {
+pub(crate) struct Table<A> {
     key: HashKey,
     /// Of each session two: its place, and in the lowest bit the direction.
     index: Index,
@@ -80,10 +80,24 @@ impl<A: Address> Table<A> {
         tcp: Option<TcpFlags>,
     ) -> Option<Followed> {
         let (place, direction) = self.find(protocol, tuple)?;
-        let session = self.sessions.at_mut(place);
-        if now >= session.due(spans) {
+        if now >= self.sessions.at(place).due(spans) {
             return None; // Its time is over; that nobody has swept it yet must not show.
         }
+        self.pass(spans, now, place, direction, tcp);
+        Some(self.followed(place, direction))
+    }
+
+    /// A packet of an open session passes: it counts, and moves state and clock on.
+    #[inline]
+    pub(super) fn pass(
+        &mut self,
+        spans: &Spans,
+        now: Tick,
+        place: u32,
+        direction: Direction,
+        tcp: Option<TcpFlags>,
+    ) {
+        let session = self.sessions.at_mut(place);
         let packets = &mut session.packets[direction as usize];
         *packets = packets.wrapping_add(1);
         let state = session.state.after(direction, tcp);
@@ -92,7 +106,6 @@ impl<A: Address> Table<A> {
         } else if session.used != now && state.is_refreshed() {
             session.used = now;
         }
-        Some(self.followed(place, direction))
     }
 
     #[inline]

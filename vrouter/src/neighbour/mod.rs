@@ -174,18 +174,10 @@ impl Neighbours {
         frame: &mut FrameBuf,
     ) -> Result<Resolution, DropReason> {
         let name = NeighbourName { domain, address: next_hop };
-        let state = match self.table.touch(name) {
-            Some(entry) => match entry.state {
-                NeighbourState::Reachable | NeighbourState::Delay | NeighbourState::Probe => {
-                    entry.used = Some(turn.now);
-                    return Ok(Resolution::Known(entry.mac));
-                }
-                state @ (NeighbourState::Stale | NeighbourState::Incomplete | NeighbourState::Failed) => {
-                    Some((state, entry.mac, entry.due))
-                }
-            },
-            None => None,
-        };
+        if let Some(mac) = self.pass(turn.now, domain, next_hop) {
+            return Ok(Resolution::Known(mac));
+        }
+        let state = self.table.find(name).map(|entry| (entry.state, entry.mac, entry.due));
         match state {
             Some((NeighbourState::Stale, mac, _)) => {
                 self.delay(turn.now, name);
@@ -197,6 +189,20 @@ impl Neighbours {
                 self.begin(turn, name)?;
                 self.park(turn, port, name, frame)
             }
+        }
+    }
+
+    /// The MAC address of a neighbour that a packet may simply be sent to, which counts as use; `None` if there is more
+    /// to do than that.
+    #[inline]
+    pub(crate) fn pass(&mut self, now: Instant, domain: DomainId, next_hop: IpAddr) -> Option<Mac> {
+        let entry = self.table.touch(NeighbourName { domain, address: next_hop })?;
+        match entry.state {
+            NeighbourState::Reachable | NeighbourState::Delay | NeighbourState::Probe => {
+                entry.used = Some(now);
+                Some(entry.mac)
+            }
+            NeighbourState::Stale | NeighbourState::Incomplete | NeighbourState::Failed => None,
         }
     }
 

@@ -18,20 +18,22 @@ use crate::{
     Router, RouterPlan, Side, Turn,
 };
 
-const A: DomainId = DomainId(1);
-const B: DomainId = DomainId(2);
+pub(crate) const A: DomainId = DomainId(1);
+pub(crate) const B: DomainId = DomainId(2);
 /// An internal network.
-const I: DomainId = DomainId(3);
-const UP: DomainId = DomainId(9);
+pub(crate) const I: DomainId = DomainId(3);
+pub(crate) const UP: DomainId = DomainId(9);
 const SYN: u8 = 2;
 const SYN_ACK: u8 = 18;
 const ACK: u8 = 16;
 
 /// Two masquerading networks, an internal one and an uplink, all neighbours known.
-struct World {
-    router: Router,
-    now: Instant,
-    plan: RouterPlan,
+pub(crate) struct World {
+    pub(crate) router: Router,
+    /// It sees all that the first one sees, and has no short way: whatever happens must happen to both.
+    pub(crate) twin: Router,
+    pub(crate) now: Instant,
+    pub(crate) plan: RouterPlan,
 }
 
 fn mac_of(address: IpAddr) -> Mac {
@@ -60,7 +62,7 @@ fn gateway(domain: DomainId, addresses: &[&str], side: Side) -> Gateway {
     }
 }
 
-fn plan() -> RouterPlan {
+pub(crate) fn plan() -> RouterPlan {
     let masquerade = NetworkPolicy { masquerade_v4: true, ..NetworkPolicy::default() };
     let internal = NetworkPolicy { internal: true, ..masquerade };
     let gateways = Vec::from([
@@ -87,7 +89,7 @@ fn plan() -> RouterPlan {
     RouterPlan { gateways, fib: Arc::new(Fib::build(&routes).unwrap()), ..RouterPlan::default() }
 }
 
-fn publish(id: u32, l4_port: u16, to: &str, to_l4_port: u16) -> Publish {
+pub(crate) fn publish(id: u32, l4_port: u16, to: &str, to_l4_port: u16) -> Publish {
     Publish {
         id,
         listen: None,
@@ -100,9 +102,11 @@ fn publish(id: u32, l4_port: u16, to: &str, to_l4_port: u16) -> Publish {
 }
 
 impl World {
-    fn new(plan: RouterPlan) -> Self {
+    pub(crate) fn new(plan: RouterPlan) -> Self {
         plan.check().unwrap();
-        let mut world = Self { router: Router::new(0x5eed), now: Instant::from_secs(1), plan };
+        let mut twin = Router::new(0x5eed);
+        twin.has_shortcut = false;
+        let mut world = Self { router: Router::new(0x5eed), twin, now: Instant::from_secs(1), plan };
         world.configure();
         for (domain, stations) in [
             (A, &["172.16.0.2", "172.16.0.3", "fd16::2"][..]),
@@ -120,10 +124,17 @@ impl World {
         self.turn(|router, turn| router.configure(turn, &plan));
     }
 
-    fn turn<T>(&mut self, act: impl FnOnce(&mut Router, &mut Turn) -> T) -> (T, Made) {
-        let (mut pool, mut made) = (FramePool::default(), Made::default());
-        let done = act(&mut self.router, &mut Turn { now: self.now, pool: &mut pool, made: &mut made });
-        (done, made)
+    pub(crate) fn turn<T>(&mut self, mut act: impl FnMut(&mut Router, &mut Turn) -> T) -> (T, Made) {
+        let now = self.now;
+        let mut one = |router: &mut Router| {
+            let (mut pool, mut made) = (FramePool::default(), Made::default());
+            let done = act(router, &mut Turn { now, pool: &mut pool, made: &mut made });
+            (done, made)
+        };
+        let [first, second] = [&mut self.router, &mut self.twin].map(&mut one);
+        assert_eq!(told(&first.1), told(&second.1), "both ways make the same");
+        assert_eq!(self.router.next_deadline(), self.twin.next_deadline(), "and wait for the same");
+        first
     }
 
     /// The station asks for the gateway's MAC, and is known from then on.
@@ -154,18 +165,33 @@ impl World {
         assert_eq!(routed, "answer", "{station}");
     }
 
-    fn addressed(&self, domain: DomainId, sample: &Sample) -> Vec<u8> {
+    pub(crate) fn addressed(&self, domain: DomainId, sample: &Sample) -> Vec<u8> {
         let mut bytes = sample.bytes();
         bytes[..6].copy_from_slice(&gateway_mac(domain).0);
         bytes[6..12].copy_from_slice(&mac_of(sample.src).0);
         bytes
     }
 
-    fn hand(&mut self, domain: DomainId, bytes: &[u8], offload: Offload) -> (String, Vec<String>, FrameBuf) {
-        let mut frame = frame(bytes, offload);
+    pub(crate) fn hand(
+        &mut self,
+        domain: DomainId,
+        bytes: &[u8],
+        offload: Offload,
+    ) -> (String, Vec<String>, FrameBuf) {
         let header = EthernetHeader::parse(bytes).unwrap();
-        let (routed, made) =
-            self.turn(|router, turn| router.route(turn, PortId(0), domain, &header, &mut frame));
+        let mut outcomes = Vec::new();
+        let ((), made) = self.turn(|router, turn| {
+            let mut frame = frame(bytes, offload);
+            let routed = router.route(turn, PortId(0), domain, &header, &mut frame);
+            outcomes.push((routed, frame));
+        });
+        let (by_walk, walked) = outcomes.pop().unwrap();
+        let (routed, frame) = outcomes.pop().unwrap();
+        assert_eq!(routed, by_walk, "both ways lead to one end");
+        if !matches!(routed, Ok(Routed::Parked)) {
+            assert_eq!(frame.bytes(), walked.bytes(), "and leave the same frame");
+            assert_eq!(frame.offload, walked.offload);
+        }
         let course = match routed {
             Ok(Routed::Forward(egress)) => show(egress, &frame),
             Ok(Routed::Answer) => "answer".to_owned(),
@@ -178,7 +204,7 @@ impl World {
     }
 
     /// What becomes of the packet, and what the router makes beside it.
-    fn send(&mut self, domain: DomainId, sample: &Sample) -> String {
+    pub(crate) fn send(&mut self, domain: DomainId, sample: &Sample) -> String {
         let bytes = self.addressed(domain, sample);
         let (course, made, _) = self.hand(domain, &bytes, Offload::NONE);
         [&[course][..], &made].concat().join(" + ")
