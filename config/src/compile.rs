@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use encap::{TunnelPlan, Vni};
+use encap::{Endpoint, UnderlayId, Vni};
 use node::Plan;
 use vrouter::Publish;
 use vswitch::{
@@ -20,9 +20,10 @@ use crate::Config;
 use crate::derive;
 use crate::force;
 use crate::ids::Ids;
-use crate::spec::{Guard, NetworkSpec, PortSpec, StormSpec, VxlanSpec};
+use crate::spec::{Guard, NetworkSpec, PortSpec, StormSpec};
 
 mod router;
+mod tunnel;
 mod uplink;
 
 /// A configuration in the terms of node and shell.
@@ -101,19 +102,17 @@ pub struct Nic {
     pub mtu: u16,
 }
 
-/// The tunnel of a network.
+/// A remote end of a tunnel. Its socket is the plan's underlay ([`node::Plan::underlays`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// The network.
+    /// The network that continues there.
     pub network: String,
-    /// Its identifier on the wire.
-    pub vni: Vni,
-    /// This end.
-    pub local: IpAddr,
-    /// The UDP port of every end.
-    pub l4_port: u16,
-    /// The other ends.
-    pub remotes: Vec<IpAddr>,
+    /// The socket.
+    pub underlay: UnderlayId,
+    /// The other end.
+    pub remote: Endpoint,
+    /// The network's identifier on the wire; `None` where packets travel bare.
+    pub vni: Option<Vni>,
 }
 
 impl Compiled {
@@ -187,10 +186,12 @@ fn assign_ids(config: &Config, ids: &mut Ids) {
     let uplink = || config.uplink.iter().map(|_| derive::UPLINK);
     let domains = config.network.keys().map(String::as_str).chain(uplink()).collect();
     let passed_on = ids.domains.assign(&domains, plan::DOMAINS_MAX);
-    let tunnels: Vec<String> = derive::tunnels(config).map(|(_, port, _)| port).collect();
+    let tunnels: Vec<String> = derive::remotes(config).map(|remote| remote.port).collect();
     let ports: BTreeSet<&str> =
         config.port.keys().chain(&tunnels).map(String::as_str).chain(uplink()).collect();
     ids.ports.assign(&ports, plan::PORTS_MAX);
+    let underlays: Vec<String> = tunnel::local_ends(config).keys().map(Endpoint::to_string).collect();
+    ids.underlays.assign(&underlays.iter().map(String::as_str).collect(), encap::plan::UNDERLAYS_MAX);
     // The switch keeps the stations of a domain whose id stays, so their ports must look like others.
     for (name, port) in config.port.iter().filter(|_| !passed_on.is_empty()) {
         if derive::memberships(port).any(|(_, network)| passed_on.contains(&ids.domains.id(network))) {
@@ -210,8 +211,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn plan(&self, publishes: Vec<Publish>) -> Plan {
         let devices = self.config.port.iter().map(|(name, port)| self.port_plan(name, port));
-        let tunnels =
-            derive::tunnels(self.config).map(|(network, port, _)| self.tunnel_port_plan(network, &port));
+        let tunnels = derive::remotes(self.config).map(|remote| self.tunnel_port_plan(&remote));
         let mut ports: Vec<PortPlan> = devices.chain(tunnels).chain(self.uplink_port_plan()).collect();
         ports.sort_by_key(|port| port.id);
         let networks = self.config.network.iter().map(|(name, network)| self.domain_plan(name, network));
@@ -231,6 +231,7 @@ impl Compiler<'_> {
         Plan {
             switch: SwitchPlan { domains, ports, statics },
             router: self.router_plan(publishes),
+            underlays: self.underlay_plans(),
             tunnels: self.tunnel_plans(),
         }
     }
@@ -241,8 +242,8 @@ impl Compiler<'_> {
             .port
             .iter()
             .map(|(name, port)| (name.clone(), PortKind::Device(self.device(name, port))));
-        let tunnels = derive::tunnels(self.config)
-            .map(|(network, name, vxlan)| (name, PortKind::Tunnel(tunnel(network, vxlan))));
+        let tunnels =
+            derive::remotes(self.config).map(|remote| (remote.port.clone(), self.tunnel_kind(&remote)));
         let uplink = self.uplink_kind().map(|kind| (derive::UPLINK.to_owned(), kind));
         let with_id = |(name, kind): (String, PortKind)| {
             let id = self.port(&name);
@@ -282,33 +283,6 @@ impl Compiler<'_> {
         }
     }
 
-    /// A tunnel's port carries its network untagged, as long packets as the network has and as many stations; it is
-    /// isolated if the network's ports are, because those behind it are such ports of another host.
-    fn tunnel_port_plan(&self, network: &str, port: &str) -> PortPlan {
-        let id = self.port(port);
-        let spec = &self.config.network[network];
-        PortPlan {
-            id,
-            serial: self.ids.ports.serial(id.0),
-            memberships: vec![Membership { domain: self.domain(network), vid: None }],
-            mtu: spec.mtu,
-            stations_max: spec.stations_max,
-            isolation: isolation(!spec.icc),
-            mac: None,
-            addresses: Vec::new(),
-            guards: Guards::default(),
-            storm: Storm::default(),
-        }
-    }
-
-    fn tunnel_plans(&self) -> Vec<(PortId, TunnelPlan)> {
-        let mut tunnels: Vec<(PortId, TunnelPlan)> = derive::tunnels(self.config)
-            .map(|(_, port, vxlan)| (self.port(&port), TunnelPlan::Vxlan(vni(vxlan))))
-            .collect();
-        tunnels.sort_by_key(|(port, _)| *port);
-        tunnels
-    }
-
     fn device(&self, name: &str, port: &PortSpec) -> Device {
         let addresses = if port.vlan == 0 { port.address.given().to_vec() } else { Vec::new() };
         let gateways = match (&port.network, &port.netns) {
@@ -334,20 +308,6 @@ impl Compiler<'_> {
     fn domain(&self, name: &str) -> DomainId {
         DomainId(self.ids.domains.id(name))
     }
-}
-
-fn tunnel(network: &str, vxlan: &VxlanSpec) -> Tunnel {
-    Tunnel {
-        network: network.to_owned(),
-        vni: vni(vxlan),
-        local: vxlan.local,
-        l4_port: vxlan.port,
-        remotes: vxlan.remotes.clone(),
-    }
-}
-
-fn vni(vxlan: &VxlanSpec) -> Vni {
-    Vni::new(vxlan.vni).expect("VNIs are checked to have 24 bits")
 }
 
 fn unicast(mac: Mac) -> UnicastMac {

@@ -159,16 +159,30 @@ pub(crate) fn isolated(document: &Document, port: &PortSpec) -> bool {
     })
 }
 
-/// The tunnels of a document: the network, the name of the port that the tunnel becomes, and what was written.
-pub(crate) fn tunnels(document: &Document) -> impl Iterator<Item = (&str, String, &VxlanSpec)> {
-    document.network.iter().filter_map(|(name, network)| {
-        network.vxlan.as_ref().map(|vxlan| (name.as_str(), tunnel_port(name), vxlan))
-    })
+/// The tunnels of a document: the network and what was written.
+pub(crate) fn tunnels(document: &Document) -> impl Iterator<Item = (&str, &VxlanSpec)> {
+    document.network.iter().filter_map(|(name, network)| Some((name.as_str(), network.vxlan.as_ref()?)))
 }
 
-/// What the port of a network's tunnel is called.
-pub(crate) fn tunnel_port(network: &str) -> String {
-    format!("{network}.vxlan")
+/// A remote end of a stretched network.
+pub(crate) struct Remote<'a> {
+    /// What the port that it becomes is called.
+    pub(crate) port: String,
+    pub(crate) network: &'a str,
+    pub(crate) vxlan: &'a VxlanSpec,
+    pub(crate) address: IpAddr,
+}
+
+/// The remote ends of a document's stretched networks.
+pub(crate) fn remotes(document: &Document) -> impl Iterator<Item = Remote<'_>> {
+    tunnels(document).flat_map(|(network, vxlan)| {
+        vxlan.remotes.iter().map(move |&address| Remote {
+            port: format!("{network}.vxlan.{address}"),
+            network,
+            vxlan,
+            address,
+        })
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::spec::Document;
 /// The sentences, in a fixed order. `tapestry run` warns with them and `status` shows them.
 pub(crate) fn not_in_force(document: &Document) -> Vec<String> {
     let mut sentences = Vec::new();
-    for (network, _, _) in derive::tunnels(document) {
+    for (network, _) in derive::tunnels(document) {
         sentences.push(format!("network {network:?} is not stretched over VXLAN in this version"));
     }
     if let Some(overlay) = &document.overlay {

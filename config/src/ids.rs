@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vrouter::Publish;
 
-/// Ids of ports and networks by name, and of what is published. A fresh one gives ids in order.
+/// Ids of ports, networks and underlays by name, and of what is published. A fresh one gives ids in order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Ids {
     pub(crate) ports: Table,
     pub(crate) domains: Table,
+    /// By their local ends.
+    pub(crate) underlays: Table,
     pub(crate) publishes: Publishes,
 }
 

@@ -90,7 +90,7 @@ fn the_example_shows_every_key() {
     let compiled = compile(&config, &mut Ids::default());
     assert_eq!(compiled.plan.check(), Ok(()));
     assert_eq!(config.port["c2"].address, Addresses::Given(vec!["172.17.0.2/16".parse().unwrap()]));
-    assert!(matches!(compiled.ports["lan.vxlan"].kind, PortKind::Tunnel(_)));
+    assert!(matches!(compiled.ports["lan.vxlan.192.0.2.2"].kind, PortKind::Tunnel(_)));
     assert_eq!(compiled.plan.tunnels.len(), 1);
     // What is commented out is the default: without the marks nothing changes.
     let spelt_out: String = EXAMPLE

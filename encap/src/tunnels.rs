@@ -1,184 +1,267 @@
-//! The tunnel table: which ports are tunnels, and of what kind.
+//! The tunnel table: which ports are tunnels, and whose a datagram is.
 //!
-//! Indexed by port. An ordinary port costs one look that always goes the same way. Limit: one tunnel a port, as the
-//! plan is checked to have.
+//! Out: indexed by port. An ordinary port costs one look that always goes the same way.
+//!
+//! In: a datagram belongs to the tunnel with its underlay, its VNI and its source address, found by one look into a hash
+//! table. Whatever has no tunnel is refused under a name, before anything of what is inside is believed. The hash has a
+//! fixed key: an attacker who chooses where to look cannot choose what is in the table.
+//!
+//! Limits: [`crate::plan::UNDERLAYS_MAX`] underlays and one tunnel a port, as the plan is checked to have.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
-use wire::{DropReason, FrameBuf, Offload, PortId};
+use hashbrown::HashTable;
+use wire::segment::Egress;
+use wire::{Cidr, DropReason, Ecn, FlowHash, FrameBuf, Offload, PortId, ethernet};
 
+use crate::plan::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan};
 use crate::vxlan::{self, Vni};
-
-/// How the frames of a tunnel port travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelPlan {
-    /// VXLAN (RFC 7348) with this network identifier.
-    Vxlan(Vni),
-}
-
-impl TunnelPlan {
-    /// Octets that the tunnel's header adds to a frame.
-    pub const fn header_len(self) -> usize {
-        match self {
-            Self::Vxlan(_) => vxlan::HEADER_LEN,
-        }
-    }
-}
+use crate::{bare, ecn};
 
 /// The tunnels of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Tunnels {
+    /// By [`UnderlayId`].
+    underlays: Vec<Option<UnderlayPlan>>,
     /// By [`PortId`]; ports past the end are ordinary.
-    plans: Vec<Option<TunnelPlan>>,
+    ways: Vec<Option<Box<Way>>>,
+    peers: HashTable<Peer>,
+    /// The networks that each underlay carries, sorted.
+    vnis: Vec<(UnderlayId, Vni)>,
+}
+
+/// A tunnel, as what leaves needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The socket.
+    pub underlay: UnderlayId,
+    /// Where the datagrams go.
+    pub remote: Endpoint,
+    /// What stands in front.
+    pub encapsulation: Encapsulation,
+    /// What the socket finishes itself.
+    pub takes: Egress,
+    /// Where packets that come in may be from; empty: anywhere.
+    sources: Box<[Cidr]>,
+}
+
+/// A tunnel, as what comes in is found.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    name: Name,
+    port: PortId,
+}
+
+/// What tells the tunnels of a node apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    underlay: UnderlayId,
+    /// `None` where packets are bare.
+    vni: Option<Vni>,
+    address: IpAddr,
+}
+
+/// What the outer header of a datagram has to say, beside where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Carrier {
+    /// The inner conversation: datagrams of one hash keep their order and may have one outer source L4 port.
+    pub flow: FlowHash,
+    /// The outer traffic class: DSCP 0, and the ECN bits.
+    pub ecn: Ecn,
+}
+
+/// A datagram that is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Whose it is, if that can be told.
+    pub port: Option<PortId>,
+    /// Why.
+    pub reason: DropReason,
 }
 
 impl Tunnels {
     /// No tunnels.
-    pub const fn new() -> Self {
-        Self { plans: Vec::new() }
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// From now on these ports are tunnels and all others are not. Of two entries for one port the later holds.
-    pub fn configure(&mut self, tunnels: &[(PortId, TunnelPlan)]) {
-        self.plans.clear();
-        for &(port, plan) in tunnels {
-            if self.plans.len() <= port.index() {
-                self.plans.resize(port.index() + 1, None);
-            }
-            self.plans[port.index()] = Some(plan);
+    /// From now on these are the tunnels, and all other ports are ordinary. The plan has been checked
+    /// ([`crate::plan::check`]).
+    pub fn configure(&mut self, underlays: &[UnderlayPlan], tunnels: &[TunnelPlan]) {
+        *self = Self::default();
+        for &plan in underlays {
+            put(&mut self.underlays, plan.id.index(), plan);
         }
+        for plan in tunnels {
+            let Some(underlay) = self.underlay(plan.underlay) else { continue };
+            let way = Way {
+                underlay: plan.underlay,
+                remote: plan.remote,
+                encapsulation: plan.encapsulation,
+                takes: underlay.takes,
+                sources: plan.sources.as_slice().into(),
+            };
+            put(&mut self.ways, plan.port.index(), Box::new(way));
+            let vni = plan.encapsulation.vni();
+            self.vnis.extend(vni.map(|vni| (plan.underlay, vni)));
+            let name = Name { underlay: plan.underlay, vni, address: plan.remote.address };
+            self.peers.insert_unique(name.hash(), Peer { name, port: plan.port }, |peer| peer.name.hash());
+        }
+        self.vnis.sort_unstable();
+        self.vnis.dedup();
     }
 
-    /// What kind of tunnel the port is; `None` for an ordinary port.
+    /// The underlay with this id.
     #[inline]
-    pub fn plan(&self, port: PortId) -> Option<TunnelPlan> {
-        self.plans.get(port.index()).copied().flatten()
+    pub fn underlay(&self, id: UnderlayId) -> Option<&UnderlayPlan> {
+        self.underlays.get(id.index())?.as_ref()
+    }
+
+    /// Where frames of the port go; `None` for an ordinary port.
+    #[inline]
+    pub fn way(&self, port: PortId) -> Option<&Way> {
+        self.ways.get(port.index())?.as_deref()
     }
 
     /// Whether frames of this port travel inside a tunnel.
     #[inline]
     pub fn is_tunnel(&self, port: PortId) -> bool {
-        self.plan(port).is_some()
+        self.way(port).is_some()
     }
 
-    /// Takes the tunnel's header off what came in through `port`; a no-op for an ordinary port.
+    /// The inner frame of a datagram, as far as it stands there; `None` where packets are bare, or nothing is inside.
+    pub fn inner<'a>(&self, underlay: UnderlayId, datagram: &'a [u8]) -> Option<&'a [u8]> {
+        match self.underlay(underlay)?.format {
+            Format::Vxlan => datagram.get(vxlan::HEADER_LEN..),
+            Format::BareIp => None,
+        }
+    }
+
+    /// Makes a frame of the datagram that has come to `underlay` from `from`, and says through which port it enters.
+    /// `outer` is what the datagram's own header says of congestion.
     ///
     /// # Errors
-    /// `admit.encap-truncated`, `admit.encap-flags` or `admit.unknown-vni`.
+    /// `forward.no-port` without the underlay, `admit.encap-truncated`, `admit.encap-flags`, `admit.unknown-vni`,
+    /// `admit.unlisted-peer`, `admit.vnet-csum` if what the shell says of the datagram does not fit what is inside,
+    /// `admit.inner-source`, `admit.encap-ecn`.
     #[inline]
-    pub fn admit(&self, port: PortId, frame: &mut FrameBuf) -> Result<(), DropReason> {
-        match self.plan(port) {
-            None => Ok(()),
-            Some(TunnelPlan::Vxlan(vni)) => {
-                vxlan::pop(frame, vni)?;
-                frame.offload = Offload::NONE; // What was said of the datagram says nothing of the frame inside.
-                Ok(())
+    pub fn admit(
+        &self,
+        underlay: UnderlayId,
+        from: Endpoint,
+        outer: Ecn,
+        datagram: &mut FrameBuf,
+    ) -> Result<PortId, Refused> {
+        let nobodys = |reason| Refused { port: None, reason };
+        let plan = self.underlay(underlay).ok_or(nobodys(DropReason::NoPort))?;
+        let vni = match plan.format {
+            Format::Vxlan => Some(vxlan::read(datagram.bytes()).map_err(nobodys)?),
+            Format::BareIp => None,
+        };
+        let name = Name { underlay, vni, address: from.address };
+        let Some(port) = self.find(name) else { return Err(nobodys(self.why_nobodys(name))) };
+        let refused = |reason| Refused { port: Some(port), reason };
+        let way = self.way(port).ok_or(nobodys(DropReason::NoPort))?;
+        match way.encapsulation {
+            Encapsulation::Vxlan(_) => vxlan::pop(datagram).map_err(refused)?,
+            Encapsulation::BareIp { local, remote } => {
+                bare::dress(datagram, local, remote).map_err(refused)?;
+            }
+        }
+        way.admits_source(datagram.bytes()).map_err(refused)?;
+        ecn::combine(outer, datagram.bytes_mut()).map_err(refused)?;
+        Ok(port)
+    }
+
+    /// Makes datagrams' payload of what leaves through `port`, which is a tunnel, and says what their outer header is
+    /// to say.
+    ///
+    /// The caller has finished what the underlay does not take.
+    ///
+    /// # Errors
+    /// `deliver.no-headroom`; `deliver.not-ip` for what a tunnel of bare packets cannot carry.
+    #[inline]
+    pub fn deliver(&self, way: &Way, frame: &mut FrameBuf) -> Result<Carrier, DropReason> {
+        assert!(way.takes.takes(frame.offload), "offloads are finished before a frame enters a tunnel");
+        let flow = FlowHash::of(frame.bytes());
+        if !frame.offload.needs_checksum() {
+            frame.offload = Offload::NONE; // What vouched for the inner checksum says nothing of the datagram.
+        }
+        match way.encapsulation {
+            Encapsulation::Vxlan(vni) => {
+                let ecn = Ecn::of_frame(frame.bytes()).unwrap_or_default();
+                vxlan::push(frame, vni)?;
+                Ok(Carrier { flow, ecn })
+            }
+            // Flannel's ends do not look at the outer header (RFC 6040 §4.1, compatibility mode).
+            Encapsulation::BareIp { .. } => {
+                bare::strip(frame)?;
+                Ok(Carrier { flow, ecn: Ecn::NotEct })
             }
         }
     }
 
-    /// Puts the tunnel's header in front of what leaves through `port`; a no-op for an ordinary port.
-    ///
-    /// The caller has finished the frame's offloads: a datagram has no place for the promise of a checksum.
-    ///
-    /// # Errors
-    /// `deliver.no-headroom`.
     #[inline]
-    pub fn deliver(&self, port: PortId, frame: &mut FrameBuf) -> Result<(), DropReason> {
-        let Some(plan) = self.plan(port) else { return Ok(()) };
-        assert!(
-            !frame.offload.needs_checksum() && !frame.offload.is_super_segment(),
-            "offloads are finished before a frame enters a tunnel"
-        );
-        frame.offload = Offload::NONE; // What vouched for the inner checksum says nothing of the datagram.
-        match plan {
-            TunnelPlan::Vxlan(vni) => vxlan::push(frame, vni),
-        }
+    fn find(&self, name: Name) -> Option<PortId> {
+        self.peers.find(name.hash(), |peer| peer.name == name).map(|peer| peer.port)
     }
+
+    #[cold]
+    fn why_nobodys(&self, name: Name) -> DropReason {
+        let carries = |vni| self.vnis.binary_search(&(name.underlay, vni)).is_ok();
+        if name.vni.is_none_or(carries) { DropReason::UnlistedPeer } else { DropReason::UnknownVni }
+    }
+}
+
+impl Way {
+    /// Whether the packet inside is from where the peer's packets are from. What is not IP is from nowhere, and none
+    /// of a routed peer's business.
+    #[inline]
+    fn admits_source(&self, frame: &[u8]) -> Result<(), DropReason> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        let src = match ethernet::EthernetHeader::parse(frame).ok_or(DropReason::Runt)?.ethertype {
+            ethernet::ETHERTYPE_IPV4 => address::<4>(frame, 12).map(IpAddr::from),
+            ethernet::ETHERTYPE_IPV6 => address::<16>(frame, 8).map(IpAddr::from),
+            _ => None,
+        };
+        let is_theirs = src.is_some_and(|src| self.sources.iter().any(|subnet| subnet.contains(src)));
+        if is_theirs { Ok(()) } else { Err(DropReason::InnerSource) }
+    }
+}
+
+fn address<const N: usize>(frame: &[u8], at: usize) -> Option<[u8; N]> {
+    frame.get(ethernet::HEADER_LEN + at..)?.first_chunk().copied()
+}
+
+impl Name {
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
+    fn hash(self) -> u64 {
+        const FACTOR: u64 = wire::flow::MULTIPLIER;
+        let address = match self.address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let number = self.vni.map_or(u32::MAX, Vni::number);
+        let words =
+            [u64::from(number) << 16 | u64::from(self.underlay.0), (address >> 64) as u64, address as u64];
+        words.into_iter().fold(0, |hash, word| {
+            let product = u128::from(hash ^ word ^ FACTOR) * u128::from(FACTOR);
+            product as u64 ^ (product >> 64) as u64
+        })
+    }
+}
+
+fn put<T>(table: &mut Vec<Option<T>>, index: usize, value: T) {
+    if table.len() <= index {
+        table.resize_with(index + 1, || None);
+    }
+    table[index] = Some(value);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::buffer;
-    use proptest::prelude::*;
-    use wire::offload::{DATA_VALID, NEEDS_CSUM};
-
-    const FRAME: [u8; 18] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5, 0xaa, 0xbb, 0xcc, 0xdd];
-
-    fn vxlan(vni: u32) -> TunnelPlan {
-        TunnelPlan::Vxlan(Vni::new(vni).unwrap())
-    }
-
-    fn tunnels(plans: &[(u16, TunnelPlan)]) -> Tunnels {
-        let plans: Vec<_> = plans.iter().map(|&(port, plan)| (PortId(port), plan)).collect();
-        let mut tunnels = Tunnels::new();
-        tunnels.configure(&plans);
-        tunnels
-    }
-
-    #[test]
-    fn ordinary_ports_are_left_alone() {
-        let tunnels = tunnels(&[(3, vxlan(1))]);
-        for port in [0, 2, 4, u16::MAX] {
-            let mut frame = buffer(&FRAME);
-            frame.offload.flags = NEEDS_CSUM; // May stay unfinished where there is no tunnel.
-            assert!(!tunnels.is_tunnel(PortId(port)));
-            assert_eq!(tunnels.admit(PortId(port), &mut frame), Ok(()));
-            assert_eq!(tunnels.deliver(PortId(port), &mut frame), Ok(()));
-            assert_eq!(frame.bytes(), FRAME);
-        }
-    }
-
-    #[test]
-    fn what_deliver_pushes_admit_accepts() {
-        let tunnels = tunnels(&[(0, vxlan(42)), (3, vxlan(43)), (5, vxlan(42))]);
-        let mut frame = buffer(&FRAME);
-        frame.offload.flags = DATA_VALID;
-        assert_eq!(tunnels.deliver(PortId(0), &mut frame), Ok(()));
-        assert_eq!(frame.len(), FRAME.len() + vxlan(42).header_len());
-        assert_eq!(frame.offload, Offload::NONE);
-        assert_eq!(tunnels.admit(PortId(3), &mut frame), Err(DropReason::UnknownVni));
-        assert_eq!(tunnels.admit(PortId(5), &mut frame), Ok(()));
-        assert_eq!(frame.bytes(), FRAME);
-    }
-
-    #[test]
-    fn what_is_said_of_the_datagram_does_not_pass_to_the_frame() {
-        let tunnels = tunnels(&[(0, vxlan(42))]);
-        let mut frame = buffer(&FRAME);
-        assert_eq!(tunnels.deliver(PortId(0), &mut frame), Ok(()));
-        // Right for the datagram, past the end of the frame.
-        frame.offload = Offload { flags: NEEDS_CSUM, csum_start: 24, ..Offload::NONE };
-        assert_eq!(frame.offload.check(frame.len()), Ok(()));
-        assert_eq!(tunnels.admit(PortId(0), &mut frame), Ok(()));
-        assert_eq!(frame.offload, Offload::NONE);
-    }
-
-    #[test]
-    fn a_new_plan_replaces_the_old_one() {
-        let mut tunnels = tunnels(&[(7, vxlan(1))]);
-        tunnels.configure(&[(PortId(1), vxlan(2))]);
-        assert_eq!(tunnels.plan(PortId(7)), None);
-        assert_eq!(tunnels.plan(PortId(1)), Some(vxlan(2)));
-    }
-
-    #[test]
-    #[should_panic(expected = "offloads are finished")]
-    fn an_unfinished_frame_never_enters_a_tunnel() {
-        let mut frame = buffer(&FRAME);
-        frame.offload.flags = NEEDS_CSUM;
-        let _ = tunnels(&[(0, vxlan(1))]).deliver(PortId(0), &mut frame);
-    }
-
-    proptest! {
-        #[test]
-        fn any_datagram_is_admitted_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), vni in 0..3_u32) {
-            let mut frame = buffer(&bytes);
-            match tunnels(&[(0, vxlan(vni))]).admit(PortId(0), &mut frame) {
-                Ok(()) => prop_assert_eq!(frame.bytes(), &bytes[vxlan::HEADER_LEN..]),
-                Err(_) => prop_assert_eq!(frame.bytes(), &bytes[..]),
-            }
-        }
-    }
-}
+mod tests;

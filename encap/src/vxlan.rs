@@ -12,6 +12,8 @@ use wire::{DropReason, FrameBuf};
 
 /// Octets of the header.
 pub const HEADER_LEN: usize = 8;
+/// The same, as positions move.
+const SHIFT: i16 = 8;
 const FLAG_VNI_VALID: u8 = 0x08;
 
 /// A VXLAN network identifier, 24 bits (RFC 7348 §5).
@@ -30,26 +32,34 @@ impl Vni {
     }
 }
 
-/// Takes the header off a datagram's payload and leaves the inner frame.
+/// Which network a datagram's payload belongs to.
 ///
 /// # Errors
-/// `admit.encap-truncated`, `admit.encap-flags` without the I flag, `admit.unknown-vni` if it is another network's.
-/// The datagram is then as it was.
-pub fn pop(datagram: &mut FrameBuf, vni: Vni) -> Result<(), DropReason> {
-    let Some(&[flags, _, _, _, a, b, c, _]) = datagram.bytes().first_chunk::<HEADER_LEN>() else {
+/// `admit.encap-truncated`, `admit.encap-flags` without the I flag.
+#[inline]
+pub fn read(datagram: &[u8]) -> Result<Vni, DropReason> {
+    let Some(&[flags, _, _, _, a, b, c, _]) = datagram.first_chunk::<HEADER_LEN>() else {
         return Err(DropReason::EncapTruncated);
     };
     if flags & FLAG_VNI_VALID == 0 {
         return Err(DropReason::EncapFlags);
     }
-    if u32::from_be_bytes([0, a, b, c]) != vni.0 {
-        return Err(DropReason::UnknownVni);
-    }
-    datagram.advance(HEADER_LEN);
-    Ok(())
+    Ok(Vni(u32::from_be_bytes([0, a, b, c])))
 }
 
-/// Puts the header in front of a finished frame.
+/// Takes the header off a datagram's payload, of which [`read`] has been asked, and leaves the inner frame. What is said
+/// of the payload's offloads is said of the frame then.
+///
+/// # Errors
+/// `admit.vnet-csum` if that does not fit the frame.
+#[inline]
+pub fn pop(datagram: &mut FrameBuf) -> Result<(), DropReason> {
+    datagram.advance(HEADER_LEN);
+    datagram.offload.shift(-SHIFT);
+    datagram.offload.check(datagram.len())
+}
+
+/// Puts the header in front of a frame.
 ///
 /// # Errors
 /// `deliver.no-headroom`; the frame is then as it was.
@@ -65,6 +75,7 @@ pub fn push(frame: &mut FrameBuf, vni: Vni) -> Result<(), DropReason> {
         c,
         0,
     ]);
+    frame.offload.shift(SHIFT);
     Ok(())
 }
 
@@ -72,6 +83,8 @@ pub fn push(frame: &mut FrameBuf, vni: Vni) -> Result<(), DropReason> {
 mod tests {
     use super::*;
     use crate::tests::buffer;
+    use wire::Offload;
+    use wire::offload::NEEDS_CSUM;
 
     /// VNI 1, as flannel's peers send it, and the first octets of an inner frame.
     const VNI_1: [u8; 12] = [0x08, 0, 0, 0, 0, 0, 1, 0, 0xde, 0xad, 0xbe, 0xef];
@@ -91,10 +104,12 @@ mod tests {
     #[test]
     fn pop_leaves_the_inner_frame() {
         let mut frame = buffer(&VNI_1);
-        assert_eq!(pop(&mut frame, vni(1)), Ok(()));
+        assert_eq!(read(frame.bytes()), Ok(vni(1)));
+        assert_eq!(pop(&mut frame), Ok(()));
         assert_eq!(frame.bytes(), &VNI_1[8..]);
         let mut frame = buffer(&RESERVED_SET);
-        assert_eq!(pop(&mut frame, vni(0x12_3456)), Ok(()));
+        assert_eq!(read(frame.bytes()), Ok(vni(0x12_3456)));
+        assert_eq!(pop(&mut frame), Ok(()));
         assert_eq!(frame.bytes(), [0x77]);
     }
 
@@ -105,22 +120,35 @@ mod tests {
         assert_eq!(push(&mut frame, vni(1)), Ok(()));
         assert_eq!(frame.bytes()[..8], VNI_1[..8]);
         assert_eq!(frame.bytes()[8..], [0xa5; 8]);
-        assert_eq!(pop(&mut frame, vni(1)), Ok(()));
+        assert_eq!(pop(&mut frame), Ok(()));
         assert_eq!(frame.bytes(), [0xa5; 8]);
     }
 
     #[test]
-    fn refusals_have_names_and_leave_the_datagram_alone() {
+    fn what_is_said_of_offloads_moves_with_the_header() {
+        let unfinished = Offload { flags: NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..Offload::NONE };
+        let mut frame = buffer(&[0xa5; 60]);
+        frame.offload = unfinished;
+        assert_eq!(push(&mut frame, vni(1)), Ok(()));
+        assert_eq!(frame.offload.csum_start, 42);
+        assert_eq!(pop(&mut frame), Ok(()));
+        assert_eq!(frame.offload, unfinished);
+        // Right for the datagram, past the end of the frame or before its packet.
+        for csum_start in [14, 21] {
+            let mut datagram = buffer(&VNI_1);
+            datagram.offload = Offload { csum_start, csum_offset: 0, ..unfinished };
+            assert_eq!(pop(&mut datagram), Err(DropReason::VnetCsum));
+        }
+    }
+
+    #[test]
+    fn refusals_have_names() {
         for (bytes, reason) in [
             (&VNI_1[..7], DropReason::EncapTruncated),
             (&[], DropReason::EncapTruncated),
             (&[0xf7, 0, 0, 0, 0, 0, 1, 0], DropReason::EncapFlags),
-            (&[0x08, 0, 0, 0, 0, 0, 2, 0], DropReason::UnknownVni),
-            (&[0x08, 0, 0, 0, 1, 0, 1, 0], DropReason::UnknownVni),
         ] {
-            let mut frame = buffer(bytes);
-            assert_eq!(pop(&mut frame, vni(1)), Err(reason), "{bytes:02x?}");
-            assert_eq!(frame.bytes(), bytes);
+            assert_eq!(read(bytes), Err(reason), "{bytes:02x?}");
         }
     }
 

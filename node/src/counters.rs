@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use encap::UnderlayId;
 use wire::{DropReason, PortId};
 
 /// What one port has seen. Frames are counted as the device delivers them: a super-segment is one frame.
@@ -40,6 +41,15 @@ impl PortCounters {
     }
 }
 
+fn add_all(sums: &mut Vec<PortCounters>, ended: &[PortCounters]) {
+    if sums.len() < ended.len() {
+        sums.resize_with(ended.len(), PortCounters::default);
+    }
+    for (sum, port) in sums.iter_mut().zip(ended) {
+        sum.add(port);
+    }
+}
+
 /// Counters of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -47,6 +57,9 @@ pub struct Counters {
     pub ports: Vec<PortCounters>,
     /// The sums of ports whose id now belongs to another port.
     pub gone: PortCounters,
+    /// By [`UnderlayId`]: datagrams that are nobody's, so that no port has seen them. Those of an underlay that is not
+    /// there are [`Counters::gone`]'s.
+    pub underlays: Vec<PortCounters>,
     /// Frames that entered the corridor.
     pub received: u64,
     /// Walks that ended in at least one egress port.
@@ -96,6 +109,7 @@ impl Counters {
         let Self {
             ports,
             gone,
+            underlays,
             received,
             forwarded,
             consumed,
@@ -110,12 +124,8 @@ impl Counters {
             stations_refused_port,
             notices_suppressed,
         } = ended;
-        if self.ports.len() < ports.len() {
-            self.ports.resize_with(ports.len(), PortCounters::default);
-        }
-        for (sum, port) in self.ports.iter_mut().zip(ports) {
-            sum.add(port);
-        }
+        add_all(&mut self.ports, ports);
+        add_all(&mut self.underlays, underlays);
         self.gone.add(gone);
         self.received += received;
         self.forwarded += forwarded;
@@ -132,6 +142,14 @@ impl Counters {
         self.notices_suppressed += notices_suppressed;
     }
 
+    /// The counters of `underlay`, made if need be; there are at most [`encap::plan::UNDERLAYS_MAX`].
+    pub(crate) fn underlay_mut(&mut self, underlay: UnderlayId) -> &mut PortCounters {
+        if underlay.index() >= self.underlays.len() {
+            self.underlays.resize_with(underlay.index() + 1, PortCounters::default);
+        }
+        &mut self.underlays[underlay.index()]
+    }
+
     /// Counts a frame that was dropped because its port has gone: no port that exists has seen it.
     pub(crate) fn lost(&mut self, bytes: u64, reason: DropReason) {
         self.received += 1;
@@ -144,7 +162,7 @@ impl Counters {
     /// Dropped frames by reason, over all ports that ever were.
     pub fn drops(&self) -> [u64; DropReason::COUNT] {
         let mut total = self.gone.drops;
-        for port in &self.ports {
+        for port in self.ports.iter().chain(&self.underlays) {
             for (sum, count) in total.iter_mut().zip(port.drops) {
                 *sum += count;
             }

@@ -1,9 +1,9 @@
 //! The last room: the egress port's MTU, its tag or tunnel header, and the offloads that it lacks.
 //!
-//! A TAP takes every offload, so a super-segment leaves as it came. A tunnel takes none: the frame is cut into
-//! segments and its checksums are finished before the tunnel's header is pushed.
+//! A TAP takes every offload, so a super-segment leaves as it came. A tunnel takes what its underlay takes, as a rule
+//! nothing: the frame is cut into segments and its checksums are finished before the tunnel's header is pushed.
 
-use encap::Tunnels;
+use encap::{Carrier, Tunnels, Way};
 use vswitch::{Egress, Forward, Switch};
 use wire::ethernet::{self, HEADER_LEN, Tci};
 use wire::{DomainId, DropReason, FrameBuf, PortId, Vid, segment};
@@ -59,14 +59,14 @@ impl<'a> Delivery<'a> {
     fn alone(&mut self, egress: Egress) -> Result<(), Undelivered> {
         let refused = |reason| (egress.port, reason);
         self.fits(egress).map_err(refused)?;
-        if self.tunnels.is_tunnel(egress.port) {
-            return self.through_tunnel(egress.port).map_err(refused);
+        if let Some(way) = self.tunnels.way(egress.port) {
+            return self.through_tunnel(egress.port, way).map_err(refused);
         }
         if let Some(vid) = egress.vid {
             let frame = &mut self.out.frames[self.frame as usize];
             ethernet::push_tag(frame, self.priority.with_vid(vid)).map_err(refused)?;
         }
-        self.send(egress.port, self.frame);
+        self.send(egress.port, self.frame, Carrier::default());
         Ok(())
     }
 
@@ -97,8 +97,14 @@ impl<'a> Delivery<'a> {
     /// One receiver of several: the shared buffer must stay as it is.
     fn share(&mut self, egress: Egress) -> Result<(), DropReason> {
         self.fits(egress)?;
-        if self.tunnels.is_tunnel(egress.port) {
-            return self.through_tunnel(egress.port);
+        if let Some(way) = self.tunnels.way(egress.port) {
+            let takes = way.takes.takes(self.out.frames[self.frame as usize].offload);
+            return if takes {
+                let copy = self.out.copy_frame(self.frame);
+                self.encapsulate(egress.port, way, copy)
+            } else {
+                self.in_pieces(egress.port, way)
+            };
         }
         let frame = match (egress.vid, self.tagged) {
             (None, _) => self.frame,
@@ -110,7 +116,7 @@ impl<'a> Delivery<'a> {
                 copy
             }
         };
-        self.send(egress.port, frame);
+        self.send(egress.port, frame, Carrier::default());
         Ok(())
     }
 
@@ -123,36 +129,58 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
+    /// The only receiver is a tunnel: what needs no cutting goes in the buffer that it came in.
+    fn through_tunnel(&mut self, port: PortId, way: &Way) -> Result<(), DropReason> {
+        let frame = &mut self.out.frames[self.frame as usize];
+        if !frame.offload.is_super_segment() && !way.takes.takes(frame.offload) {
+            segment::finish_checksum(frame)?;
+        }
+        if way.takes.takes(frame.offload) {
+            self.encapsulate(port, way, self.frame)
+        } else {
+            self.in_pieces(port, way)
+        }
+    }
+
+    fn encapsulate(&mut self, port: PortId, way: &Way, frame: u32) -> Result<(), DropReason> {
+        let carrier = self.tunnels.deliver(way, &mut self.out.frames[frame as usize])?;
+        self.send(port, frame, carrier);
+        Ok(())
+    }
+
     /// Sends every finished piece of the frame behind the tunnel's header. If one cannot be sent none is.
-    fn through_tunnel(&mut self, port: PortId) -> Result<(), DropReason> {
+    fn in_pieces(&mut self, port: PortId, way: &Way) -> Result<(), DropReason> {
         let (mut whole, mut scratch) = (self.out.pool.take(), self.out.pool.take());
-        whole.copy_from(&self.out.frames[self.frame as usize]);
+        core::mem::swap(&mut whole, &mut self.out.frames[self.frame as usize]);
         let first = self.out.frames.len();
         let out = &mut *self.out;
-        let finished = segment::finish(&mut whole, segment::Egress::NONE, &mut scratch, |piece| {
+        let finished = segment::finish(&mut whole, way.takes, &mut scratch, |piece| {
             // Takes the piece and leaves a spare buffer in its place, so that nothing is copied.
             let mut kept = out.pool.take();
             core::mem::swap(piece, &mut kept);
             out.push_frame(kept);
         });
+        core::mem::swap(&mut whole, &mut self.out.frames[self.frame as usize]);
         self.out.pool.put(whole);
         self.out.pool.put(scratch);
         let pieces = first..self.out.frames.len();
         finished?;
+        let mut carrier = Carrier::default();
         for piece in pieces.clone() {
-            self.tunnels.deliver(port, &mut self.out.frames[piece])?;
+            carrier = self.tunnels.deliver(way, &mut self.out.frames[piece])?;
         }
         for piece in pieces {
-            self.send(port, u32::try_from(piece).expect("a batch is far smaller than 2^32 frames"));
+            let piece = u32::try_from(piece).expect("a batch is far smaller than 2^32 frames");
+            self.send(port, piece, carrier);
         }
         Ok(())
     }
 
-    fn send(&mut self, port: PortId, frame: u32) {
+    fn send(&mut self, port: PortId, frame: u32, carrier: Carrier) {
         let seen = self.counters.port_mut(port);
         seen.tx_frames += 1;
         seen.tx_bytes += self.out.frames[frame as usize].len() as u64;
-        self.out.push_send(frame, port);
+        self.out.push_send(frame, port, carrier);
     }
 
     fn count_drop(&mut self, (port, reason): Undelivered) {

@@ -2,7 +2,8 @@
 
 use alloc::sync::Arc;
 
-use wire::{DomainId, FrameBuf, Mac, PortId};
+use encap::{Endpoint, UnderlayId};
+use wire::{DomainId, Ecn, FrameBuf, Mac, PortId};
 
 use crate::plan::Plan;
 
@@ -15,6 +16,20 @@ pub enum Event {
         /// Where.
         port: PortId,
         /// What.
+        frame: FrameBuf,
+    },
+    /// A UDP datagram arrived at a tunnel's socket. Which port it enters through follows from underlay, sender and what
+    /// is inside; refusals are counted there, or at the underlay if it is nobody's.
+    Datagram {
+        /// Which socket.
+        underlay: UnderlayId,
+        /// Who sent it, as its IP and UDP headers say.
+        from: Endpoint,
+        /// What its IP header says of congestion.
+        ecn: Ecn,
+        /// Its payload. There is no virtio header; [`FrameBuf::offload`] is what the shell knows of the payload, counted
+        /// from the payload's first octet ([`wire::Offload::NONE`] if nothing). Datagrams that were joined are one
+        /// whose inner frame is a super-segment.
         frame: FrameBuf,
     },
     /// The named deadline has come, or the shell wants time to pass.

@@ -39,14 +39,15 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use deliver::{Delivery, Leaving, Undelivered};
-use encap::Tunnels;
+pub use encap::{Carrier, Endpoint, UnderlayId, UnderlayPlan, Way};
+use encap::{Refused, Tunnels};
 pub use vrouter::Notice as RouterNotice;
 use vrouter::nat::SessionFilter;
 use vrouter::{Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
 use wire::bucket::TokenBucket;
 use wire::ethernet::Tci;
-use wire::{DomainId, DropReason, FlowHash, FrameBuf, Instant, Mac, PortId};
+use wire::{DomainId, DropReason, Ecn, FlowHash, FrameBuf, Instant, Mac, PortId};
 
 /// Notices per second that a node makes; more are counted in [`Counters::notices_suppressed`].
 pub const NOTICES_PER_SECOND_MAX: u64 = 100;
@@ -115,10 +116,24 @@ impl Node {
         FlowHash::of(frame).owner(replicas)
     }
 
+    /// Which of `replicas` nodes a datagram's payload belongs to: whoever owns what is inside. Bare packets are routed.
+    pub fn owner_of_datagram(&self, underlay: UnderlayId, payload: &[u8], replicas: usize) -> usize {
+        self.tunnels.inner(underlay, payload).map_or(0, |frame| self.owner(frame, replicas))
+    }
+
+    /// Where datagrams for the port go; `None` if it is no tunnel's. Holds until the next [`Event::Configure`].
+    #[inline]
+    pub fn way(&self, port: PortId) -> Option<&Way> {
+        self.tunnels.way(port)
+    }
+
     /// Handles one event. What leaves is appended to `out`.
     pub fn handle(&mut self, now: Instant, event: Event, out: &mut Outbox) {
         match event {
             Event::Frame { port, frame } => self.walk(now, port, frame, out),
+            Event::Datagram { underlay, from, ecn, frame } => {
+                self.walk_datagram(now, underlay, (from, ecn), frame, out);
+            }
             Event::Wake => {
                 self.counters.stations_aged += self.switch.expire(now) as u64;
                 self.router.wake(&mut Turn { now, pool: &mut out.pool, made: &mut self.made });
@@ -196,6 +211,11 @@ impl Node {
         self.counters.port_mut(port).drops[reason.index()] += count;
     }
 
+    /// Datagrams of `underlay` were lost outside, nobody knows whose: no walk, but a name and a counter.
+    pub fn lost_at_underlay(&mut self, underlay: UnderlayId, reason: DropReason, count: u64) {
+        self.counters.underlay_mut(underlay).drops[reason.index()] += count;
+    }
+
     /// The shell had a frame of `bytes` octets whose port went before the frame could enter.
     pub fn lost(&mut self, bytes: u64, reason: DropReason) {
         self.counters.lost(bytes, reason);
@@ -209,7 +229,7 @@ impl Node {
             let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
             self.router.configure(&mut turn, &plan.router);
         }
-        self.tunnels.configure(&plan.tunnels);
+        self.tunnels.configure(&plan.underlays, &plan.tunnels);
         let known: BTreeSet<_> = self.plan.switch.ports.iter().map(|port| (port.id, port.serial)).collect();
         for port in &plan.switch.ports {
             if !known.contains(&(port.id, port.serial)) {
@@ -219,12 +239,73 @@ impl Node {
         self.plan = plan;
     }
 
-    /// The walk of a frame, and its one ending. What the router has made on the way leaves after it.
+    /// The walk of what a device delivers. A tunnel's port has no device.
     fn walk(&mut self, now: Instant, port: PortId, mut frame: FrameBuf, out: &mut Outbox) {
+        self.enters(port, frame.len());
+        let parsed =
+            if self.tunnels.is_tunnel(port) { Err(DropReason::NoPort) } else { frame.parse_offload() };
+        match parsed {
+            Ok(()) => self.walk_on(now, port, frame, out),
+            Err(reason) => {
+                out.pool.put(frame);
+                self.end_in_drop(port, reason);
+            }
+        }
+    }
+
+    /// The walk of a datagram: it enters through the port that its sender is.
+    fn walk_datagram(
+        &mut self,
+        now: Instant,
+        underlay: UnderlayId,
+        (from, ecn): (Endpoint, Ecn),
+        mut frame: FrameBuf,
+        out: &mut Outbox,
+    ) {
+        let len = frame.len();
+        match self.tunnels.admit(underlay, from, ecn, &mut frame) {
+            Ok(port) => {
+                self.enters(port, len);
+                self.walk_on(now, port, frame, out);
+            }
+            Err(Refused { port: Some(port), reason }) => {
+                self.enters(port, len);
+                out.pool.put(frame);
+                self.end_in_drop(port, reason);
+            }
+            Err(Refused { port: None, reason }) => {
+                out.pool.put(frame);
+                self.nobodys(underlay, len, reason);
+            }
+        }
+    }
+
+    /// A datagram that enters through no port.
+    #[cold]
+    fn nobodys(&mut self, underlay: UnderlayId, len: usize, reason: DropReason) {
+        if self.tunnels.underlay(underlay).is_none() {
+            self.counters.lost(len as u64, reason);
+            return;
+        }
+        self.counters.received += 1;
+        self.counters.dropped += 1;
+        let seen = self.counters.underlay_mut(underlay);
+        seen.rx_frames += 1;
+        seen.rx_bytes += len as u64;
+        seen.drops[reason.index()] += 1;
+    }
+
+    #[inline]
+    fn enters(&mut self, port: PortId, len: usize) {
         self.counters.received += 1;
         let seen = self.counters.port_mut(port);
         seen.rx_frames += 1;
-        seen.rx_bytes += frame.len() as u64;
+        seen.rx_bytes += len as u64;
+    }
+
+    /// The walk of a frame, and its one ending. What the router has made on the way leaves after it.
+    #[inline]
+    fn walk_on(&mut self, now: Instant, port: PortId, mut frame: FrameBuf, out: &mut Outbox) {
         match self.corridor(now, port, &mut frame, out) {
             Ok(Course::Leaves(leaving)) => match self.deliver(&leaving, frame, out) {
                 Ok(()) => self.counters.forwarded += 1,
@@ -265,7 +346,7 @@ impl Node {
         self.not_delivered(port, reason);
     }
 
-    /// The five rooms in order, as far as the question where the frame leaves.
+    /// The five rooms in order, as far as the question where the frame leaves. It has lost its tunnel's header.
     fn corridor(
         &mut self,
         now: Instant,
@@ -274,8 +355,6 @@ impl Node {
         out: &mut Outbox,
     ) -> Result<Course, DropReason> {
         // Admit.
-        frame.parse_offload()?;
-        self.tunnels.admit(port, frame)?;
         let admitted = self.switch.admit(now, port, frame)?;
 
         // Learn.

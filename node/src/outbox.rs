@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use encap::Carrier;
 use wire::{FrameBuf, FramePool, PortId};
 
 use crate::{Gossip, Notice};
@@ -10,13 +11,16 @@ use crate::{Gossip, Notice};
 /// Notices kept until the next drain. Beyond it they are counted in [`Outbox::notices_lost`], not kept.
 const NOTICES_MAX: usize = 1_024;
 
-/// A frame leaves through a port.
+/// A frame leaves through a port. Through a tunnel's port ([`crate::Node::way`] knows it) it is the payload of a datagram,
+/// and the pieces of what had to be cut follow each other, all but the last equally long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Send {
     /// Index of the frame for [`Outbox::frame`]. A flooded frame is sent several times.
     pub frame: u32,
     /// Where it leaves.
     pub port: PortId,
+    /// What the outer header is to say, of a datagram; otherwise its default.
+    pub carrier: Carrier,
 }
 
 /// Frames, notices and gossip on their way out, and the pool that buffers come from and return to.
@@ -71,8 +75,8 @@ impl Outbox {
         self.push_frame(copy)
     }
 
-    pub(crate) fn push_send(&mut self, frame: u32, port: PortId) {
-        self.sends.push(Send { frame, port });
+    pub(crate) fn push_send(&mut self, frame: u32, port: PortId, carrier: Carrier) {
+        self.sends.push(Send { frame, port, carrier });
     }
 
     pub(crate) fn notice(&mut self, notice: Notice) {

@@ -1,10 +1,12 @@
 //! What a node is to do: the rooms' plans side by side, checked against each other, then frozen.
 
+use alloc::collections::BTreeSet;
+
 use vrouter::RouterPlan;
-use vswitch::SwitchPlan;
+use vswitch::{PortPlan, SwitchPlan};
 use wire::PortId;
 
-use encap::TunnelPlan;
+use encap::{TunnelPlan, UnderlayPlan};
 
 /// All that a node obeys. A change is a new plan, swapped whole by [`crate::Event::Configure`].
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -13,8 +15,10 @@ pub struct Plan {
     pub switch: SwitchPlan,
     /// The router's own addresses.
     pub router: RouterPlan,
+    /// The sockets that datagrams come and go through.
+    pub underlays: alloc::vec::Vec<UnderlayPlan>,
     /// Ports whose frames travel inside a tunnel, at most one entry a port.
-    pub tunnels: alloc::vec::Vec<(PortId, TunnelPlan)>,
+    pub tunnels: alloc::vec::Vec<TunnelPlan>,
 }
 
 /// Why a plan was refused. Nothing of a refused plan is applied.
@@ -24,8 +28,10 @@ pub enum PlanError {
     Switch(vswitch::plan::PlanError),
     /// By the router.
     Router(vrouter::PlanError),
+    /// Among underlays and tunnels.
+    Encap(encap::plan::PlanError),
     /// A tunnel on a port that the switch does not have or that carries anything but one domain, untagged (its header
-    /// stands for the tag); or two tunnels on one port.
+    /// stands for the tag).
     Tunnel(PortId),
 }
 
@@ -37,15 +43,13 @@ impl Plan {
     pub fn check(&self) -> Result<(), PlanError> {
         self.switch.check().map_err(PlanError::Switch)?;
         self.router.check().map_err(PlanError::Router)?;
-        for (at, (port, _)) in self.tunnels.iter().enumerate() {
-            let known = self.switch.ports.iter().find(|known| known.id == *port);
-            let carries_one =
-                known.is_some_and(|known| matches!(known.memberships[..], [only] if only.vid.is_none()));
-            let is_second = self.tunnels[..at].iter().any(|(earlier, _)| earlier == port);
-            if !carries_one || is_second {
-                return Err(PlanError::Tunnel(*port));
-            }
+        encap::plan::check(&self.underlays, &self.tunnels).map_err(PlanError::Encap)?;
+        let carries_one = |port: &PortPlan| matches!(port.memberships[..], [only] if only.vid.is_none());
+        let able: BTreeSet<PortId> =
+            self.switch.ports.iter().filter(|port| carries_one(port)).map(|port| port.id).collect();
+        match self.tunnels.iter().find(|tunnel| !able.contains(&tunnel.port)) {
+            Some(tunnel) => Err(PlanError::Tunnel(tunnel.port)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -4,11 +4,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use encap::{TunnelPlan, Vni};
+use encap::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan, Vni};
 use vrouter::Gateway;
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
-use wire::{DomainId, DropReason, FlowHash, FrameBuf, Instant, Mac, Offload, PortId, UnicastMac, Vid};
+use wire::{DomainId, DropReason, Ecn, FlowHash, FrameBuf, Instant, Mac, Offload, PortId, UnicastMac, Vid};
 
 use crate::{Event, Gossip, Node, Notice, Outbox, Plan, PlanError};
 
@@ -203,7 +203,7 @@ fn notices_are_rate_limited() {
 fn a_super_segment_is_cut_for_a_tunnel_and_passes_whole_to_a_device() {
     let mut plan = plan();
     plan.switch.ports[2].memberships[0].vid = None;
-    plan.tunnels.push((PortId(2), TunnelPlan::Vxlan(Vni::new(42).unwrap())));
+    let plan = with_tunnel(plan, 2);
     plan.check().unwrap();
     let (mut node, mut out) = (Node::new(1), Outbox::default());
     node.handle(Instant::ZERO, Event::Configure(Arc::new(plan)), &mut out);
@@ -215,6 +215,83 @@ fn a_super_segment_is_cut_for_a_tunnel_and_passes_whole_to_a_device() {
     let lengths: Vec<(u16, usize)> = sent.iter().map(|(port, bytes)| (*port, bytes.len())).collect();
     assert_eq!(lengths, [(1, len), (2, 8 + 42 + 1000), (2, 8 + 42 + 1000), (2, 8 + 42 + 500)]);
     assert!(node.counters().balance());
+}
+
+/// The plan with a tunnel to 192.0.2.2 at this port.
+fn with_tunnel(plan: Plan, port: u16) -> Plan {
+    let end = |last: u8| Endpoint { address: [192, 0, 2, last].into(), l4_port: 4789 };
+    let underlay = UnderlayPlan {
+        id: UnderlayId(0),
+        local: end(1),
+        format: Format::Vxlan,
+        takes: wire::segment::Egress::NONE,
+    };
+    let tunnel = TunnelPlan {
+        port: PortId(port),
+        underlay: UnderlayId(0),
+        remote: end(2),
+        encapsulation: Encapsulation::Vxlan(Vni::new(42).unwrap()),
+        sources: Vec::new(),
+    };
+    Plan { underlays: alloc::vec![underlay], tunnels: alloc::vec![tunnel], ..plan }
+}
+
+#[test]
+fn datagrams_are_counted_where_they_belong() {
+    let mut plan = plan();
+    plan.switch.ports[2].memberships[0].vid = None;
+    let plan = with_tunnel(plan, 2);
+    let (mut node, mut out) = (Node::new(1), Outbox::default());
+    node.handle(Instant::ZERO, Event::Configure(Arc::new(plan)), &mut out);
+    let mut arrives = |underlay: u16, last: u8, payload: &[u8]| {
+        let mut datagram = out.pool.take();
+        assert!(datagram.fill(payload));
+        let from = Endpoint { address: [192, 0, 2, last].into(), l4_port: 50_000 };
+        let event =
+            Event::Datagram { underlay: UnderlayId(underlay), from, ecn: Ecn::NotEct, frame: datagram };
+        node.handle(Instant::ZERO, event, &mut out);
+        assert!(node.counters().balance(), "{:?}", node.counters());
+        sent(&mut out)
+    };
+    let payload = [&[8, 0, 0, 0, 0, 0, 42, 0][..], &frame(9, 1)].concat();
+    let flooded = arrives(0, 2, &payload);
+    assert_eq!(flooded, [(0, frame(9, 1)), (1, frame(9, 1))]);
+    assert_eq!(arrives(0, 3, &payload), []);
+    assert_eq!(arrives(1, 2, &payload), []);
+
+    // A frame cannot come in where there is no device.
+    let mut bytes = out.pool.take();
+    assert!(bytes.fill(&payload));
+    node.handle(Instant::ZERO, Event::Frame { port: PortId(2), frame: bytes }, &mut out);
+    assert_eq!(sent(&mut out), []);
+
+    node.lost_at_underlay(UnderlayId(0), DropReason::Overrun, 3);
+    let counters = node.counters();
+    assert!(counters.balance());
+    let (tunnel, underlay) = (&counters.ports[2], &counters.underlays[0]);
+    assert_eq!((tunnel.rx_frames, tunnel.drops[DropReason::NoPort.index()]), (2, 1));
+    assert_eq!((underlay.rx_frames, underlay.drops[DropReason::UnlistedPeer.index()]), (1, 1));
+    assert_eq!(underlay.drops[DropReason::Overrun.index()], 3);
+    assert_eq!(counters.gone.drops[DropReason::NoPort.index()], 1);
+    assert_eq!(counters.drops()[DropReason::NoPort.index()], 2);
+}
+
+#[test]
+fn a_datagram_s_owner_is_who_owns_what_is_inside() {
+    let mut plan = plan();
+    plan.switch.ports[2].memberships[0].vid = None;
+    let (mut node, mut out) = (Node::new(1), Outbox::default());
+    node.handle(Instant::ZERO, Event::Configure(Arc::new(with_tunnel(plan, 2))), &mut out);
+    let mut buffer = out.pool.take();
+    super_segment(&mut buffer, 100, 100);
+    for l4_port in 0..16 {
+        buffer.bytes_mut()[35] = l4_port;
+        let payload = [&[8, 0, 0, 0, 0, 0, 42, 0][..], buffer.bytes()].concat();
+        let owner = node.owner(buffer.bytes(), 4);
+        assert_eq!(node.owner_of_datagram(UnderlayId(0), &payload, 4), owner);
+    }
+    assert_eq!(node.owner_of_datagram(UnderlayId(0), &[8, 0], 4), 0);
+    assert_eq!(node.owner_of_datagram(UnderlayId(1), &[8; 60], 4), 0);
 }
 
 /// A UDP/IPv4 super-segment of `payload` octets in datagrams of `size`, as a container's stack makes it.
@@ -247,8 +324,7 @@ fn super_segment(frame: &mut FrameBuf, size: u16, payload: u16) -> usize {
 
 #[test]
 fn a_tunnel_carries_one_domain_untagged() {
-    let tunnel = encap::TunnelPlan::Vxlan(encap::Vni::new(42).unwrap());
-    let with = |port: u16| Plan { tunnels: alloc::vec![(PortId(port), tunnel)], ..plan() }.check();
+    let with = |port: u16| with_tunnel(plan(), port).check();
     assert_eq!(with(0), Ok(()));
     assert_eq!(with(2), Err(PlanError::Tunnel(PortId(2))), "a trunk");
     assert_eq!(with(9), Err(PlanError::Tunnel(PortId(9))), "nowhere");

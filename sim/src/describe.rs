@@ -99,7 +99,12 @@ pub(crate) fn counters(counters: &Counters, compiled: &Compiled) -> String {
     }
     for (name, port) in &compiled.ports {
         if let Some(seen) = counters.ports.get(port.id.index()) {
-            lines.extend(port_counters(name, seen));
+            lines.extend(port_counters(&format!("port.{name}"), seen));
+        }
+    }
+    for underlay in &compiled.plan.underlays {
+        if let Some(seen) = counters.underlays.get(underlay.id.index()) {
+            lines.extend(port_counters(&format!("underlay.{}", underlay.local), seen));
         }
     }
     lines.retain(|(_, count)| *count > 0);
@@ -112,6 +117,7 @@ fn node_counters(counters: &Counters) -> Vec<(String, u64)> {
     let Counters {
         ports: _,
         gone: _,
+        underlays: _,
         received,
         forwarded,
         consumed,
@@ -145,14 +151,14 @@ fn node_counters(counters: &Counters) -> Vec<(String, u64)> {
     .to_vec()
 }
 
-fn port_counters(port: &str, seen: &PortCounters) -> Vec<(String, u64)> {
+fn port_counters(at: &str, seen: &PortCounters) -> Vec<(String, u64)> {
     let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, drops } = seen;
     let mut lines: Vec<(String, u64)> =
         [("rx_frames", rx_frames), ("rx_bytes", rx_bytes), ("tx_frames", tx_frames), ("tx_bytes", tx_bytes)]
-            .map(|(name, count)| (format!("port.{port}.{name}"), *count))
+            .map(|(name, count)| (format!("{at}.{name}"), *count))
             .to_vec();
     for (reason, count) in DropReason::ALL.iter().zip(drops) {
-        lines.push((format!("port.{port}.drop.{}", reason.id()), *count));
+        lines.push((format!("{at}.drop.{}", reason.id()), *count));
     }
     lines
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use node::{Counters, Event, Node, Notice, Outbox, Plan};
 use wire::{FrameBuf, Instant, PortId};
 
-use crate::laws::Laws;
+use crate::laws::{Arrives, Laws};
 
 /// A node, its clock and its outbox.
 pub struct Driver {
@@ -121,13 +121,16 @@ impl Driver {
     fn handle_one(&mut self, at: Instant, event: Event) {
         self.now = at;
         self.events += 1;
-        let (mut frame, mut plan) = (None, None);
+        let (mut arrives, mut plan) = (None, None);
         match &event {
-            Event::Frame { port, frame: arrives } => frame = Some((*port, arrives)),
+            Event::Frame { port, frame } => arrives = Some(Arrives::Frame(*port, frame)),
+            Event::Datagram { underlay, from, ecn, frame } => {
+                arrives = Some(Arrives::Datagram(*underlay, *from, *ecn, frame));
+            }
             Event::Configure(next) => plan = Some(Arc::clone(next)),
             Event::Wake | Event::Flush(_) | Event::Gossip(_) => {}
         }
-        self.laws.before(&self.node, &self.outbox, frame);
+        self.laws.before(&self.node, &self.outbox, arrives);
         if let Some(plan) = plan {
             self.laws.configured(&plan);
         }

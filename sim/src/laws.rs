@@ -13,16 +13,19 @@
 //!
 //! A broken law is a mistake of ours: the [`crate::Driver`] panics with the law, the seed, the event and the time.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use node::{Counters, Node, Outbox, Plan, Send};
+use encap::TunnelPlan;
+use node::{Counters, Endpoint, Node, Outbox, Plan, Send, UnderlayId};
 use vswitch::{Isolation, PortPlan};
 use wire::ethernet::{EthernetHeader, HEADER_LEN, TAG_LEN};
-use wire::{DomainId, FrameBuf, PortId};
+use wire::{DomainId, Ecn, FrameBuf, PortId};
 
 use routed::Asked;
 
 mod routed;
+mod tunnels;
 
 /// What is remembered from before an event, and the plan that holds.
 #[derive(Debug, Default)]
@@ -46,13 +49,25 @@ struct Tally {
     sends: usize,
 }
 
+/// What is about to come in.
+#[derive(Debug)]
+pub(crate) enum Arrives<'a> {
+    /// Through a device.
+    Frame(PortId, &'a FrameBuf),
+    /// To an underlay.
+    Datagram(UnderlayId, Endpoint, Ecn, &'a FrameBuf),
+}
+
 /// The frame that came in, as it came.
 #[derive(Debug)]
 struct Arrived {
-    port: PortId,
+    /// `None` for a datagram that is nobody's.
+    port: Option<PortId>,
     domain: Option<DomainId>,
-    /// Octets inside the tunnel header, if the port is a tunnel.
+    /// What was inside, if it came in a tunnel.
     frame: Vec<u8>,
+    /// Whether its ECN bits may have changed.
+    is_marked: bool,
     stations_of_port: u32,
     stations_of_domain: u32,
 }
@@ -76,17 +91,26 @@ impl Laws {
         self.plan = Arc::clone(plan);
     }
 
-    /// Takes note of where things stand before an event, and of the frame that is about to come in.
-    pub(crate) fn before(&mut self, node: &Node, out: &Outbox, frame: Option<(PortId, &FrameBuf)>) {
+    /// Takes note of where things stand before an event, and of what is about to come in.
+    pub(crate) fn before(&mut self, node: &Node, out: &Outbox, arrives: Option<Arrives<'_>>) {
         self.before = tally(node.counters(), out);
-        self.arrived = frame.map(|(port, frame)| {
-            let inner = frame.bytes().get(self.tunnel_header_len(port)..).unwrap_or_default().to_vec();
-            let domain = self.port(port).and_then(|port| domain_on(port, &inner));
+        self.arrived = arrives.map(|arrives| {
+            let (port, frame, is_marked) = match arrives {
+                Arrives::Frame(port, frame) => (Some(port), frame.bytes().to_vec(), false),
+                Arrives::Datagram(underlay, from, ecn, datagram) => {
+                    let tunnel = tunnels::of_datagram(&self.plan, underlay, from.address, datagram.bytes());
+                    let inner = tunnel.and_then(|tunnel| tunnels::inner_received(tunnel, datagram.bytes()));
+                    let is_marked = matches!(ecn, Ecn::Ect1 | Ecn::Ce);
+                    (tunnel.map(|tunnel| tunnel.port), inner.unwrap_or_default(), is_marked)
+                }
+            };
+            let domain = self.arrival_port(port).and_then(|port| domain_on(port, &frame));
             Arrived {
                 port,
                 domain,
-                frame: inner,
-                stations_of_port: node.stations_of_port(port),
+                frame,
+                is_marked,
+                stations_of_port: port.map_or(0, |port| node.stations_of_port(port)),
                 stations_of_domain: domain.map_or(0, |domain| node.stations_of_domain(domain)),
             }
         });
@@ -115,12 +139,12 @@ impl Laws {
             let switched =
                 self.leaves(arrived.as_ref(), switches, send, out).map_err(|law| match &arrived {
                     Some(arrived) => {
-                        let (from, to) = (arrived.port.0, send.port.0);
-                        format!("{law}; it came in through port {from} and leaves through {to}")
+                        let (from, to) = (arrived.port, send.port.0);
+                        format!("{law}; it came in through {from:?} and leaves through port {to}")
                     }
                     None => law,
                 })?;
-            let in_pieces = self.tunnel_header_len(send.port) > 0;
+            let in_pieces = self.tunnel(send.port).is_some();
             ensure(!switched || in_pieces || !reached.contains(&send.port), || {
                 format!("a frame leaves twice through port {}", send.port.0)
             })?;
@@ -164,20 +188,27 @@ impl Laws {
         out: &mut Outbox,
     ) -> Result<bool, String> {
         let egress = self.port(send.port).ok_or("a frame leaves through a port that does not exist")?;
-        let header_len = self.tunnel_header_len(send.port);
+        let tunnel = self.tunnel(send.port);
         let frame = out.frame(send);
-        let inner = frame.bytes().get(header_len..).ok_or("what leaves is shorter than its tunnel header")?;
+        let inner = match tunnel {
+            None => Cow::Borrowed(frame.bytes()),
+            Some(tunnel) => Cow::Owned(tunnels::inner_sent(tunnel, frame.bytes())?),
+        };
+        let inner = &*inner;
         let domain = domain_on(egress, inner).ok_or("a frame leaves with a tag that its port has not")?;
-        let longest = if header_len == 0 { frame.segment_len() } else { inner.len() };
+        let longest = (frame.segment_len() + inner.len()).saturating_sub(frame.len());
         let untagged_len = longest.saturating_sub(tag_len(inner));
         ensure(untagged_len <= HEADER_LEN + usize::from(egress.mtu), || {
             format!("{longest} octets leave where the MTU is {}", egress.mtu)
         })?;
-        let claim = frame.offload.check(frame.len());
+        let mut offload = frame.offload;
+        offload.shift(tunnel.map_or(0, tunnels::inner_shift));
+        let claim = offload.check(inner.len());
         ensure(claim.is_ok(), || {
             format!("{} octets leave and claim more: {:?}", frame.len(), frame.offload)
         })?;
-        let is_as_it_came = arrived.is_some_and(|arrived| untagged(inner) == untagged(&arrived.frame));
+        let is_in_tunnel = tunnel.is_some();
+        let is_as_it_came = arrived.is_some_and(|arrived| arrived.is_as_it_came(inner));
         if routed::is_routers(&self.plan, domain, inner) && !is_as_it_came {
             let from = arrived.and_then(|arrived| arrived.domain);
             self.asked.leaves(&Arc::clone(&self.plan), from, domain, inner)?;
@@ -186,7 +217,7 @@ impl Laws {
         let arrived = arrived.ok_or("no frame came in, and one leaves that is not the router's")?;
         ensure(switches, || "a frame that did not go on leaves".to_owned())?;
         // A tunnel's pieces have been cut and their checksums finished.
-        self.is_switched(arrived, egress, domain, header_len > 0 || is_as_it_came)?;
+        self.is_switched(arrived, egress, domain, is_in_tunnel || is_as_it_came)?;
         Ok(true)
     }
 
@@ -200,17 +231,17 @@ impl Laws {
         ensure(Some(to) == arrived.domain, || {
             format!("a frame of domain {:?} leaves into {to:?}", arrived.domain)
         })?;
-        ensure(egress.id != arrived.port, || "a frame returns through its ingress port".to_owned())?;
+        ensure(Some(egress.id) != arrived.port, || "a frame returns through its ingress port".to_owned())?;
         let is_isolated =
             |port: Option<&PortPlan>| port.is_some_and(|port| port.isolation == Isolation::Isolated);
-        ensure(!(is_isolated(Some(egress)) && is_isolated(self.port(arrived.port))), || {
+        ensure(!(is_isolated(Some(egress)) && is_isolated(self.arrival_port(arrived.port))), || {
             "a frame passes between two isolated ports".to_owned()
         })?;
         ensure(is_as_it_came, || "a switched frame has other octets than it came with".to_owned())
     }
 
     fn stations(&self, arrived: &Arrived, node: &Node) -> Verdict {
-        let Some(port) = self.port(arrived.port) else { return Ok(()) };
+        let Some(port) = self.arrival_port(arrived.port) else { return Ok(()) };
         let count = node.stations_of_port(port.id);
         // A plan with a smaller limit forgets nobody; it only admits no more.
         ensure(count <= port.stations_max.max(arrived.stations_of_port), || {
@@ -231,8 +262,28 @@ impl Laws {
         self.places.get(id.index()).copied().flatten().map(|index| &self.plan.switch.ports[index])
     }
 
-    fn tunnel_header_len(&self, port: PortId) -> usize {
-        self.plan.tunnels.iter().find(|(tunnel, _)| *tunnel == port).map_or(0, |(_, plan)| plan.header_len())
+    fn arrival_port(&self, id: Option<PortId>) -> Option<&PortPlan> {
+        self.port(id?)
+    }
+
+    fn tunnel(&self, port: PortId) -> Option<&TunnelPlan> {
+        self.plan.tunnels.iter().find(|tunnel| tunnel.port == port)
+    }
+}
+
+impl Arrived {
+    /// Whether a frame that leaves is the one that came in, tag aside.
+    fn is_as_it_came(&self, leaving: &[u8]) -> bool {
+        if !self.is_marked {
+            return untagged(leaving) == untagged(&self.frame);
+        }
+        let forgetful = |frame: &[u8]| {
+            let (addresses, rest) = untagged(frame);
+            let mut frame = [addresses, rest].concat();
+            tunnels::forget_ecn(&mut frame);
+            frame
+        };
+        forgetful(leaving) == forgetful(&self.frame)
     }
 }
 

@@ -21,6 +21,7 @@ pub mod compare;
 pub mod craft;
 mod describe;
 mod driver;
+mod entrance;
 pub mod fuzz;
 mod laws;
 pub mod replay;

@@ -1,4 +1,5 @@
-//! Replay: captures enter their ports in the order of their times, and what leaves is captured.
+//! Replay: captures enter their ports (or [underlays](crate::Replay::inputs)) in the order of their times, and what leaves is
+//! captured.
 //!
 //! Packets of several captures at the same time enter in the order in which the captures were named; packets of one
 //! capture in the order of the file. The node gets its plan at the time of the first packet and is woken at its
@@ -16,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::Compiled;
-use node::Event;
 use wire::{Instant, PortId};
 
 use crate::capture::{CaptureError, CaptureReader, CaptureWriter, Packet};
 use crate::describe;
 use crate::driver::{Departure, Driver};
+use crate::entrance::Entrance;
 
 /// What is counted, in the output directory.
 pub const COUNTERS_FILE: &str = "counters.txt";
@@ -33,7 +34,8 @@ pub const EVENTS_FILE: &str = "events.txt";
 pub struct Replay<'a> {
     /// The switch.
     pub compiled: &'a Compiled,
-    /// Captures with the names of the ports that they enter.
+    /// Captures with the names of the ports that they enter, or of underlays by their local ends: a tunnel's port takes
+    /// payloads of datagrams, an underlay takes the frames of the host's interface.
     pub inputs: Vec<(String, PathBuf)>,
     /// The directory that the outcome goes to; made if need be.
     pub out: PathBuf,
@@ -83,11 +85,11 @@ impl Replay<'_> {
         let start = arrivals.next_at().unwrap_or(Instant::ZERO);
         let mut driver = Driver::new(self.seed, start, Arc::new(self.compiled.plan.clone()));
         let mut outcome = Outcome::default();
-        while let Some((port, packet)) = arrivals.next() {
-            let mut frame = driver.buffer();
-            packet.deliver(&mut frame);
-            driver.handle(packet.at, Event::Frame { port, frame });
-            outcome.frames_in += 1;
+        while let Some((entrance, packet)) = arrivals.next() {
+            if let Some(event) = entrance.event(packet, driver.buffer()) {
+                driver.handle(packet.at, event);
+                outcome.frames_in += 1;
+            }
             arrivals.read_on().map_err(ReplayError::Input)?;
             if driver.undrained() >= self.batch {
                 departures.take(&mut driver).map_err(ReplayError::Output)?;
@@ -111,7 +113,7 @@ struct Arrivals {
 }
 
 struct Arriving {
-    port: PortId,
+    entrance: Entrance,
     reader: CaptureReader,
     packet: Packet,
 }
@@ -120,13 +122,13 @@ impl Arrivals {
     fn open(replay: &Replay<'_>) -> Result<Self, ReplayError> {
         let mut arrivals = Self { captures: Vec::new(), queue: BinaryHeap::new(), taken: None };
         for (name, path) in &replay.inputs {
-            let ports = &replay.compiled.ports;
-            let port = ports.get(name).ok_or_else(|| ReplayError::UnknownPort {
-                port: name.clone(),
-                known: ports.keys().cloned().collect(),
+            let Compiled { ports, plan, .. } = replay.compiled;
+            let of_port = ports.get(name).map(|port| Entrance::of_port(plan, port.id));
+            let entrance = of_port.or_else(|| Entrance::of_underlay(plan, name)).ok_or_else(|| {
+                ReplayError::UnknownPort { port: name.clone(), known: ports.keys().cloned().collect() }
             })?;
             let reader = CaptureReader::open(path).map_err(ReplayError::Input)?;
-            arrivals.captures.push(Arriving { port: port.id, reader, packet: Packet::empty() });
+            arrivals.captures.push(Arriving { entrance, reader, packet: Packet::empty() });
             arrivals.read(arrivals.captures.len() - 1).map_err(ReplayError::Input)?;
         }
         Ok(arrivals)
@@ -137,11 +139,11 @@ impl Arrivals {
     }
 
     /// The earliest packet; [`Arrivals::read_on`] follows.
-    fn next(&mut self) -> Option<(PortId, &Packet)> {
+    fn next(&mut self) -> Option<(Entrance, &Packet)> {
         let Reverse((_, index)) = self.queue.pop()?;
         self.taken = Some(index);
-        let Arriving { port, packet, .. } = &self.captures[index];
-        Some((*port, packet))
+        let Arriving { entrance, packet, .. } = &self.captures[index];
+        Some((*entrance, packet))
     }
 
     fn read_on(&mut self) -> Result<(), CaptureError> {

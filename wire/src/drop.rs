@@ -158,6 +158,18 @@ drop_reasons! {
         "The datagram names a VNI that this tunnel does not carry.",
         "Peers disagree about the network's `vni`.",
         "Compare `vni` on both hosts.";
+    UnlistedPeer => "admit.unlisted-peer",
+        "The datagram comes from an address that is no peer of this tunnel.",
+        "A host that is not in the configuration, one that sends from another of its addresses, or a forged source.",
+        "Add the address to `remotes`, or as an `[[overlay.peer]]`, if it is one of yours.";
+    InnerSource => "admit.inner-source",
+        "The packet inside the tunnel is not from the subnet of the peer that has sent it.",
+        "A peer that forwards what it should translate, or a forged source.",
+        "Compare the peer's `subnet` with the addresses behind it.";
+    EncapEcn => "admit.encap-ecn",
+        "The datagram was marked for congestion, and the packet inside cannot carry the mark (RFC 6040 §4.2).",
+        "A congested underlay; a drop is what tells the sender.",
+        "Nothing, unless it is frequent: then look at the queues of the underlay.";
     // ROUTE: for the router's own addresses.
     MalformedArp => "route.malformed-arp",
         "An ARP packet is truncated or not Ethernet/IPv4 (RFC 826).",
@@ -311,6 +323,10 @@ drop_reasons! {
         "There is no room before the frame for the tag or tunnel header.",
         "Nested tunnels.",
         "Reduce nesting.";
+    NotIp => "deliver.not-ip",
+        "The frame holds no IP packet, and the tunnel carries nothing else.",
+        "A station that sends other protocols to a peer of an overlay with `backend = \"udp\"`.",
+        "Nothing; or use `backend = \"vxlan\"`, which carries frames.";
     BadSuperSegment => "deliver.bad-super-segment",
         "A super-segment had to be cut for this port, and its headers are not those of the kind it claims to be.",
         "A broken or hostile writer on the device the frame came from.",

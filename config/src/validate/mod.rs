@@ -14,6 +14,8 @@ mod route;
 mod station;
 mod uplink;
 
+use std::collections::BTreeSet;
+
 use wire::{Cidr, Mac, UnicastMac};
 
 use crate::derive::{self, IFNAME_LEN_MAX};
@@ -89,10 +91,14 @@ fn process(document: &Document, findings: &mut Findings) {
         findings.add(&At::top("spin_us"), format!("spin_us is {spin_us}; choose 0 to {SPIN_US_MAX}"));
     }
     let uplinks = usize::from(document.uplink.is_some());
-    let ports = document.port.len() + derive::tunnels(document).count() + uplinks;
+    let ports = document.port.len() + derive::remotes(document).count() + uplinks;
     findings.too_many(&At::top("port"), "ports (tunnels among them)", ports, vswitch::plan::PORTS_MAX);
     let networks = document.network.len() + uplinks;
     findings.too_many(&At::top("network"), "networks", networks, vswitch::plan::DOMAINS_MAX);
+    let local_ends: BTreeSet<_> =
+        derive::tunnels(document).map(|(_, vxlan)| (vxlan.local, vxlan.port)).collect();
+    let (underlays, underlays_max) = (local_ends.len(), encap::plan::UNDERLAYS_MAX);
+    findings.too_many(&At::top("network"), "different local ends of tunnels", underlays, underlays_max);
     findings.too_many(&At::top("station"), "stations", document.station.len(), vswitch::plan::STATICS_MAX);
     findings.too_many(&At::top("publish"), "published entries", document.publish.len(), PUBLISH_MAX);
     findings.too_many(&At::top("route"), "routes", document.route.len(), ROUTES_MAX);

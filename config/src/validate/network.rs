@@ -256,7 +256,7 @@ fn tunnel(vxlan: &VxlanSpec, at: &At, findings: &mut Findings) {
 /// Frames of one VNI at one end belong to one network.
 fn same_tunnels(document: &Document, findings: &mut Findings) {
     let mut ends = std::collections::BTreeMap::new();
-    for (network, _, vxlan) in crate::derive::tunnels(document) {
+    for (network, vxlan) in crate::derive::tunnels(document) {
         if let Some(other) = ends.insert((vxlan.vni, vxlan.local, vxlan.port), network) {
             let why = format!(
                 "vni {} is network {other:?}'s at the same address and port; choose another",

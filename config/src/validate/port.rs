@@ -200,7 +200,7 @@ fn guards(name: &str, port: &PortSpec, at: &At, findings: &mut Findings) {
 }
 
 fn tunnel_names(document: &Document, findings: &mut Findings) {
-    for (network, port, _) in derive::tunnels(document) {
+    for derive::Remote { port, network, .. } in derive::remotes(document) {
         if document.port.contains_key(&port) {
             let why =
                 format!("port {port:?} has the name of the tunnel of network {network:?}; choose another");

@@ -3,16 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arbitrary::{Result, Unstructured};
+use encap::Encapsulation;
 use node::Plan;
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
-use wire::{Mac, Offload, PortId};
+use wire::{Ecn, Mac, Offload, PortId};
 
-use super::plan::{GATEWAY, VNI, addresses};
+use super::plan::{self, GATEWAY, addresses};
 use crate::capture::{Link, Packet};
 use crate::craft::{self, ICMP, ICMPV6, TCP, UDP, ethernet, station};
+use crate::entrance::Entrance;
 
-/// What a device delivers at `port`.
-pub(super) fn any(choices: &mut Unstructured<'_>, plan: &Plan, port: PortId) -> Result<Packet> {
+/// What a device delivers at `port`, or a datagram that may be the tunnel's of this port.
+pub(super) fn any(choices: &mut Unstructured<'_>, plan: &Plan, port: PortId) -> Result<(Entrance, Packet)> {
     let (mut offload, mut bytes) = well_formed(choices)?;
     for _ in 0..choices.int_in_range(0..=2_u8)? {
         if choices.ratio(1, 3)? {
@@ -30,13 +32,34 @@ pub(super) fn any(choices: &mut Unstructured<'_>, plan: &Plan, port: PortId) -> 
     if choices.ratio(1, 8)? {
         bytes.truncate(choices.int_in_range(0..=80)?);
     }
-    if plan.tunnels.iter().any(|(tunnel, _)| *tunnel == port) && choices.ratio(7, 8)? {
-        let [_, a, b, c] = VNI.to_be_bytes();
-        bytes = [&[8, 0, 0, 0, a, b, c, 0][..], &bytes].concat();
+    let mut entrance = Entrance::of_port(plan, port);
+    if let Entrance::Tunnel(_, from, ecn) = &mut entrance
+        && choices.ratio(7, 8)?
+    {
+        *ecn = Ecn::of(choices.arbitrary()?);
+        if choices.ratio(1, 8)? {
+            *from = plan::far_end(choices.int_in_range(1..=6)?, choices.arbitrary()?);
+        }
+        encapsulate(plan, port, &mut bytes);
     }
     bytes.splice(0..0, header);
     bytes.truncate(wire::frame::FRAME_MAX + VNET_HDR_LEN);
-    Ok(Packet { link: Link::VirtioEthernet, bytes, ..Packet::empty() })
+    Ok((entrance, Packet { link: Link::VirtioEthernet, bytes, ..Packet::empty() }))
+}
+
+/// Makes the tunnel's payload of a frame.
+fn encapsulate(plan: &Plan, port: PortId, bytes: &mut Vec<u8>) {
+    let tunnel = plan.tunnels.iter().find(|tunnel| tunnel.port == port);
+    match tunnel.map(|tunnel| tunnel.encapsulation) {
+        Some(Encapsulation::Vxlan(vni)) => {
+            let [_, a, b, c] = vni.number().to_be_bytes();
+            bytes.splice(0..0, [8, 0, 0, 0, a, b, c, 0]);
+        }
+        Some(Encapsulation::BareIp { .. }) => {
+            bytes.drain(..bytes.len().min(14));
+        }
+        None => {}
+    }
 }
 
 /// Somebody's address: a station's, the gateway's, or a group's.

@@ -1,4 +1,4 @@
-//! Any octets as a history of a node: plans, frames, time, flushes and gossip, under the laws.
+//! Any octets as a history of a node: plans, frames, datagrams, time, flushes and gossip, under the laws.
 //!
 //! The octets are read as choices ([`arbitrary::Unstructured`]), so that a fuzzer that changes one of them changes one
 //! choice. Frames are mostly well formed and sometimes damaged; addresses, VLANs and limits are few and small, so that
@@ -22,6 +22,7 @@ use node::{Counters, Event, Flush, Gossip, Plan};
 use wire::{DomainId, Instant, Offload, PortId};
 
 use crate::capture::Packet;
+use crate::entrance::Entrance;
 use crate::{Departure, Driver};
 
 /// Events of one history. What the octets say beyond is not read.
@@ -71,15 +72,15 @@ impl World {
         }
     }
 
-    fn frame(self, choices: &mut Unstructured<'_>, plan: &Plan) -> Result<(PortId, Packet)> {
+    fn frame(self, choices: &mut Unstructured<'_>, plan: &Plan) -> Result<(Entrance, Packet)> {
         match self {
             Self::Switch => {
                 let port = PortId(choices.int_in_range(0..=9)?);
-                Ok((port, frame::any(choices, plan, port)?))
+                frame::any(choices, plan, port)
             }
             Self::Router => {
                 let port = PortId(choices.int_in_range(0..=4)?);
-                Ok((port, router::frame(choices, port)?))
+                Ok((Entrance::Device(port), router::frame(choices, port)?))
             }
         }
     }
@@ -159,11 +160,11 @@ impl History {
             }
             4 => self.both(|_| Event::Wake),
             _ => {
-                let (port, arriving) = self.world.frame(choices, &self.plan)?;
+                let (entrance, packet) = self.world.frame(choices, &self.plan)?;
                 self.both(|driver| {
-                    let mut frame = driver.buffer();
-                    arriving.deliver(&mut frame);
-                    Event::Frame { port, frame }
+                    entrance
+                        .event(&packet, driver.buffer())
+                        .expect("it does not come by a capture of an underlay")
                 });
             }
         }

@@ -4,18 +4,19 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use encap::{TunnelPlan, Vni};
+use encap::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan, Vni};
 use node::Plan;
 use vrouter::Gateway;
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm};
-use wire::{DomainId, PortId, UnicastMac, Vid};
+use wire::segment::Egress;
+use wire::{Cidr, DomainId, PortId, UnicastMac, Vid};
 
 use crate::craft::station;
 
 /// The MAC that gateways answer with.
 pub(super) const GATEWAY: u8 = 0xfe;
 /// The networks of tunnels.
-pub(super) const VNI: u32 = 42;
+const VNI: u32 = 42;
 
 /// A plan that passes its check: what contradicts the rest is left out.
 pub(super) fn any(choices: &mut Unstructured<'_>, generation: u32) -> Result<Plan> {
@@ -42,11 +43,47 @@ pub(super) fn any(choices: &mut Unstructured<'_>, generation: u32) -> Result<Pla
         }
     }
     if choices.ratio(1, 2)? {
-        let port = PortId(choices.int_in_range(0..=7)?);
-        let vni = Vni::new(VNI).expect("it has 24 bits");
-        add(&mut plan, |plan| plan.tunnels.push((port, TunnelPlan::Vxlan(vni))));
+        tunnels(choices, &mut plan)?;
     }
     Ok(plan)
+}
+
+/// The far end of tunnels with this number.
+pub(super) fn far_end(number: u8, l4_port: u16) -> Endpoint {
+    Endpoint { address: IpAddr::from([192, 0, 2, number]), l4_port }
+}
+
+/// Two underlays, one of each format, and a few tunnels through them.
+fn tunnels(choices: &mut Unstructured<'_>, plan: &mut Plan) -> Result<()> {
+    for (id, format) in [(0, Format::Vxlan), (1, Format::BareIp)] {
+        let takes = if choices.ratio(1, 4)? { Egress::ALL } else { Egress::NONE };
+        let local = far_end(1, 4789 + id);
+        plan.underlays.push(UnderlayPlan { id: UnderlayId(id), local, format, takes });
+    }
+    for _ in 0..choices.int_in_range(1..=3_u8)? {
+        let port = PortId(choices.int_in_range(0..=7)?);
+        let remote = far_end(choices.int_in_range(2..=4)?, 4789);
+        let is_bare = choices.ratio(1, 4)?;
+        let encapsulation = if is_bare {
+            Encapsulation::BareIp { local: unicast(GATEWAY), remote: some_station(choices)? }
+        } else {
+            Encapsulation::Vxlan(Vni::new(VNI).expect("it has 24 bits"))
+        };
+        let sources = if choices.ratio(1, 4)? {
+            addresses(0).iter().map(|net| prefix(*net)).collect()
+        } else {
+            Vec::new()
+        };
+        let underlay = UnderlayId(u16::from(is_bare));
+        let tunnel = TunnelPlan { port, underlay, remote, encapsulation, sources };
+        add(plan, |plan| plan.tunnels.push(tunnel.clone()));
+    }
+    Ok(())
+}
+
+/// The network of eight stations that the address begins.
+fn prefix(address: IpAddr) -> Cidr {
+    Cidr::new(address, if address.is_ipv4() { 29 } else { 125 }).expect("it is no longer than the address")
 }
 
 /// Changes the plan, unless that makes it contradictory.

@@ -44,7 +44,7 @@ pub(super) fn plan(choices: &mut Unstructured<'_>, generation: u32) -> Result<Pl
         ports: (0..5).map(|id| port(id, generation)).collect(),
         statics: Vec::new(),
     };
-    let plan = Plan { switch, router, tunnels: Vec::new() };
+    let plan = Plan { switch, router, ..Plan::default() };
     plan.check().expect("the choices leave no contradiction");
     Ok(plan)
 }

@@ -36,7 +36,7 @@ fn verdict(told: &Told<'_>) -> Verdict {
     for (index, bytes) in told.frames.iter().enumerate() {
         if index + 1 == told.frames.len() {
             let seen = filled(&mut out, &told.laws_frame);
-            laws.before(&node, &out, told.laws_port.map(|port| (PortId(port), &seen)));
+            laws.before(&node, &out, told.laws_port.map(|port| Arrives::Frame(PortId(port), &seen)));
         }
         let frame = filled(&mut out, bytes);
         node.handle(Instant::ZERO, Event::Frame { port: PortId(0), frame }, &mut out);
@@ -117,7 +117,7 @@ fn a_claim_past_the_end() {
     node.handle(Instant::ZERO, Event::Configure(plan(TOML)), &mut out);
     laws.configured(&plan(TOML));
     let arriving = filled(&mut out, &frame());
-    laws.before(&node, &out, Some((PortId(0), &arriving)));
+    laws.before(&node, &out, Some(Arrives::Frame(PortId(0), &arriving)));
     node.handle(Instant::ZERO, Event::Frame { port: PortId(0), frame: arriving }, &mut out);
     let send = out.sends()[0];
     out.frame(send).offload.flags = NEEDS_CSUM;
@@ -132,7 +132,7 @@ fn two_frames_at_once() {
     node.handle(Instant::ZERO, Event::Configure(plan(TOML)), &mut out);
     laws.configured(&plan(TOML));
     let seen = filled(&mut out, &frame());
-    laws.before(&node, &out, Some((PortId(0), &seen)));
+    laws.before(&node, &out, Some(Arrives::Frame(PortId(0), &seen)));
     for _ in 0..2 {
         let frame = filled(&mut out, &frame());
         node.handle(Instant::ZERO, Event::Frame { port: PortId(0), frame }, &mut out);

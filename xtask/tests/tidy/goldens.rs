@@ -31,6 +31,17 @@ const EXEMPT: &[Exemption] = &[
         path: "encap/src/vxlan.rs",
         test: "push_without_headroom_is_refused",
     },
+    // Need an overlay, which no configuration brings about yet.
+    Exemption {
+        reason: DropReason::InnerSource,
+        path: "encap/src/tunnels/tests.rs",
+        test: "strangers_are_refused_under_a_name",
+    },
+    Exemption {
+        reason: DropReason::NotIp,
+        path: "encap/src/tunnels/tests.rs",
+        test: "a_tunnel_of_bare_packets_carries_nothing_else",
+    },
     // One address has 64,512 L4 ports above the well-known ones, and a capture of as many packets is no golden.
     Exemption {
         reason: DropReason::L4PortsExhausted,

@@ -1,8 +1,9 @@
-//! Networks that continue behind a tunnel. The tunnel's port carries what stands in a UDP datagram's payload.
+//! Networks that continue behind a tunnel. The tunnel's port carries what stands in a UDP datagram's payload; captures
+//! of the underlay hold whole datagrams.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use sim::craft::{TCP, UDP, says, virtio};
+use sim::craft::{TCP, UDP, ip, says, station, udp, virtio};
 use wire::Offload;
 use wire::offload::{NEEDS_CSUM, VNET_HDR_LEN};
 
@@ -12,7 +13,9 @@ use crate::case::Case;
 
 const V4: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))];
 /// The tunnel of network `lan`.
-const TUNNEL: &str = "lan.vxlan";
+const TUNNEL: &str = "lan.vxlan.192.0.2.2";
+/// What comes to its socket, whoever sends it.
+const UNDERLAY: &str = "192.0.2.1:4789";
 
 const STRETCHED: &str = r#"[network.lan]
 
@@ -31,6 +34,16 @@ network = "lan"
 /// A VXLAN header of network 42 in front of a frame.
 fn vxlan(frame: &[u8]) -> Vec<u8> {
     [&[8, 0, 0, 0, 0, 0, 42, 0][..], frame].concat()
+}
+
+/// A datagram to the tunnel's socket on the host's own wire, with this traffic class.
+fn outer(from: u8, traffic_class: u8, payload: &[u8]) -> Vec<u8> {
+    let [src, dst] = [from, 1].map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
+    let mut frame =
+        ip((station(0xa1), station(from)), src, dst, UDP, &udp((src, 50_000), (dst, 4789), payload));
+    frame[15] = traffic_class;
+    frame[24..26].fill(0); // Nobody looks at the outer checksums: the host's stack has.
+    frame
 }
 
 /// A virtio header that leaves a checksum to be finished.
@@ -79,8 +92,8 @@ fn carried() -> Vec<Case> {
         .send_virtio("c1", tso.0, &tso.1),
         Case::new(
             "vxlan-lying-virtio-header",
-            "What a virtio header says of the datagram does not pass to the frame inside, where it would point past \
-             the end. Found by the fuzzer.",
+            "What is said of the datagram's offloads and does not fit the frame inside ends the walk. Found by the \
+             fuzzer.",
             STRETCHED,
         )
         .send_virtio(TUNNEL, checksum_at(20), &vxlan(&says(from_to(2, 1), "short"))),
@@ -94,6 +107,15 @@ fn carried() -> Vec<Case> {
     ]
 }
 
+/// A packet from station 2 to station 1 with these ECN bits.
+fn packet(ecn: u8) -> Vec<u8> {
+    let mut frame = ip(from_to(2, 1), V4[1], V4[0], UDP, &udp((V4[1], 7), (V4[0], 7), b"said"));
+    let checksum = u16::from_be_bytes([frame[24], frame[25]]) - u16::from(ecn);
+    frame[15] = ecn;
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    frame
+}
+
 fn refused() -> Vec<Case> {
     let frame = says(from_to(2, 1), "from afar");
     let mut other_vni = vxlan(&frame);
@@ -101,6 +123,14 @@ fn refused() -> Vec<Case> {
     let mut no_flag = vxlan(&frame);
     no_flag[0] = 0;
     vec![
+        Case::new(
+            "drop-admit-unlisted-peer",
+            "A datagram for the network from an address that is not one of its remotes is dropped, and counted at the \
+             underlay.",
+            STRETCHED,
+        )
+        .send(UNDERLAY, outer(2, 0, &vxlan(&frame)))
+        .send(UNDERLAY, outer(3, 0, &vxlan(&frame))),
         Case::new(
             "drop-admit-encap-truncated",
             "A datagram that ends within the VXLAN header is dropped.",
@@ -115,6 +145,15 @@ fn refused() -> Vec<Case> {
         .send(TUNNEL, no_flag),
         Case::new("drop-admit-unknown-vni", "A datagram of another VNI is dropped.", STRETCHED)
             .send(TUNNEL, other_vni),
+        Case::new(
+            "drop-admit-encap-ecn",
+            "A datagram that was marked for congestion passes the mark on to a packet that can carry it; one that cannot \
+             is dropped (RFC 6040).",
+            STRETCHED,
+        )
+        .send(UNDERLAY, outer(2, 3, &vxlan(&packet(2))))
+        .send(UNDERLAY, outer(2, 1, &vxlan(&packet(2))))
+        .send(UNDERLAY, outer(2, 3, &vxlan(&packet(0)))),
         Case::new(
             "vxlan-runt",
             "A datagram with a good VXLAN header and no whole frame behind it is dropped like any runt.",
