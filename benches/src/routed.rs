@@ -149,6 +149,7 @@ impl Routed {
     fn hand_over(&mut self) -> Duration {
         self.now = self.now + Duration::from_micros(4);
         let began = std::time::Instant::now();
+        self.node.look_ahead(self.burst.iter().map(|(_, frame)| frame));
         for (port, frame) in self.burst.drain(..) {
             self.node.handle(self.now, Event::Frame { port, frame }, &mut self.out);
         }

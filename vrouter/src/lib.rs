@@ -36,7 +36,7 @@ mod policy;
 pub mod router;
 #[cfg(test)]
 mod samples;
-mod shortcut;
+pub mod shortcut;
 #[cfg(test)]
 mod tests;
 pub mod turn;

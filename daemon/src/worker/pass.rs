@@ -28,6 +28,10 @@ const BURST_BYTES_MAX: usize = 1024 * 1024;
 const SEND_BYTES: usize = 64 * 1024;
 /// Frames likewise: a flood makes many of one.
 const SENDS_MAX: usize = 256;
+/// Frames read before the first is handled, where the router gains from knowing what comes.
+const AHEAD_FRAMES: usize = 32;
+/// Octets of a frame behind which none is read before it has been sent.
+const AHEAD_FRAME_LEN: usize = 2 * 1024;
 /// Readiness events taken at once; the rest come with the next look.
 const EVENTS_MAX: usize = 256;
 /// Handed-over frames handled before the worker's own ports have their turn.
@@ -52,6 +56,8 @@ pub(super) struct Worker {
     events: Events,
     pub(super) commands: Receiver<Command>,
     pub(super) inbox: Receiver<Handed>,
+    /// Frames that have been read and not handled yet; empty between bursts.
+    read: VecDeque<FrameBuf>,
     /// Carries segments that are cut here.
     scratch: FrameBuf,
     pub(super) peers: Vec<Peer>,
@@ -96,6 +102,7 @@ impl Worker {
             events: Events::with_capacity(EVENTS_MAX),
             commands,
             inbox,
+            read: VecDeque::with_capacity(AHEAD_FRAMES),
             scratch: wire::FramePool::default().take(),
             peers,
             reports,
@@ -213,9 +220,18 @@ impl Worker {
             Ok(done) => Some(done),
             Err(panic) => {
                 self.out.clear_sends();
+                self.give_up_read();
                 self.fail(self.acting, &format!("panicked: {}", panic_text(panic.as_ref())));
                 None
             }
+        }
+    }
+
+    /// Ends the frames that a panic has left unhandled.
+    fn give_up_read(&mut self) {
+        while let Some(frame) = self.read.pop_front() {
+            self.node.lost(frame.len() as u64, DropReason::NoPort);
+            self.out.pool.put(frame);
         }
     }
 
@@ -224,28 +240,22 @@ impl Worker {
         let (mut octets, mut unsent) = (0, 0);
         let mut rest = Rest::More;
         let mut failure = None;
-        for _ in 0..BURST_FRAMES_MAX {
+        let mut left = BURST_FRAMES_MAX;
+        while left > 0 && octets < BURST_BYTES_MAX && self.stalled.is_none() && rest == Rest::More {
             self.acting = port;
-            let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return Rest::Empty };
+            let Some(Some(slot)) = self.ports.get(port.index()) else { return Rest::Empty };
             let (serial, stays) = (slot.serial, slot.io.is_only_queue());
-            let mut frame = self.out.pool.take();
-            if let Err(error) = slot.io.receive(&mut frame) {
-                self.out.pool.put(frame);
-                if Fault::of(&error) == Fault::Refused {
-                    self.node.lost_outside(port, DropReason::Unreadable, 1);
+            (rest, failure) = self.read(port, self.ahead().min(left));
+            left = left.saturating_sub(self.read.len().max(1));
+            self.node.look_ahead(self.read.iter());
+            while let Some(frame) = self.read.pop_front() {
+                octets += frame.len();
+                unsent += frame.len();
+                self.frame(now, Entered { port, serial, frame }, stays);
+                if unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX {
+                    self.drain();
+                    unsent = 0;
                 }
-                (rest, failure) = after_reading_failed(error, slot.is_going);
-                break;
-            }
-            octets += frame.len();
-            unsent += frame.len();
-            self.frame(now, Entered { port, serial, frame }, stays);
-            if unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX {
-                self.drain();
-                unsent = 0;
-            }
-            if octets >= BURST_BYTES_MAX || self.stalled.is_some() {
-                break;
             }
         }
         self.tally.bursts += 1;
@@ -254,6 +264,34 @@ impl Worker {
             self.fail(port, &format!("reading from the device: {error}"));
         }
         rest
+    }
+
+    /// Frames to read before the first of them is handled. With several workers one: a frame that its owner has no room
+    /// for holds up those behind it, and there is one place for it.
+    fn ahead(&self) -> usize {
+        if self.peers.len() == 1 && self.node.gains_from_looking_ahead() { AHEAD_FRAMES } else { 1 }
+    }
+
+    /// Reads at most `count` frames, none behind a long one. Says whether there may be more, and why not if that ends
+    /// the port.
+    fn read(&mut self, port: PortId, count: usize) -> (Rest, Option<std::io::Error>) {
+        let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return (Rest::Empty, None) };
+        for _ in 0..count {
+            let mut frame = self.out.pool.take();
+            if let Err(error) = slot.io.receive(&mut frame) {
+                self.out.pool.put(frame);
+                if Fault::of(&error) == Fault::Refused {
+                    self.node.lost_outside(port, DropReason::Unreadable, 1);
+                }
+                return after_reading_failed(error, slot.is_going);
+            }
+            let is_long = frame.len() > AHEAD_FRAME_LEN;
+            self.read.push_back(frame);
+            if is_long {
+                break;
+            }
+        }
+        (Rest::More, None)
     }
 
     /// A frame from the device: another worker's, unless it `stays` whosever flow it is, or ours to handle.

@@ -69,6 +69,9 @@ pub use self::state::{State, TcpFlags};
 /// is due at once.
 pub const SWEPT_PER_WAKE_MAX: usize = 1024;
 
+/// Sessions from which on it pays to look them up beforehand: with their index they take some 90 octets each.
+const MANY: u32 = 4_096;
+
 /// Names a session. No other session, earlier or later, has the name before four billion more have been opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
@@ -254,6 +257,24 @@ impl Connections {
         let leaving = session.tuple(direction.opposite()).reversed();
         let is_over = Tick::of(now) >= session.due(&self.spans);
         (!is_over).then_some(Some(Met { session: Way { place, direction }, leaving }))
+    }
+
+    /// Where [`Connections::meet`] will find the session of a packet, in all likelihood; reading that is slow where
+    /// sessions are many, and does not wait for other such reads.
+    #[inline]
+    pub(crate) fn guess<A: Address>(&self, protocol: Protocol, tuple: &Tuple<A>) -> Option<u32> {
+        A::table(self).guess(protocol, tuple)
+    }
+
+    /// Reads the session at a place that was guessed, for no other purpose than that it is near afterwards.
+    #[inline]
+    pub(crate) fn fetch<A: Address>(&self, place: u32) {
+        core::hint::black_box(A::table(self).sessions.at(place).used);
+    }
+
+    /// Whether sessions are more than the processor's nearer caches hold.
+    pub(crate) const fn are_many(&self) -> bool {
+        self.v4.count() + self.v6.count() > MANY
     }
 
     /// The second half: the packet passes.

@@ -118,6 +118,12 @@ impl<A: Address> Table<A> {
         Some((found >> 1, direction))
     }
 
+    /// The place of the session that is probably meant, from the index alone.
+    #[inline]
+    pub(super) fn guess(&self, protocol: Protocol, tuple: &Tuple<A>) -> Option<u32> {
+        self.index.find(hash(self.key, protocol, tuple), |_| true).map(|found| found >> 1)
+    }
+
     /// What a packet of a session becomes.
     #[inline]
     pub(super) fn followed(&self, place: u32, direction: Direction) -> Followed {

@@ -36,6 +36,9 @@ pub(crate) trait Lane: Address {
     /// Reads a plain packet whose hop limit lets it go on; `None` if it is not one.
     fn glance(bytes: &[u8]) -> Option<Glance<Self>>;
 
+    /// What is probably the flow of a frame, unchecked.
+    fn guess(bytes: &[u8]) -> Option<(Protocol, Tuple<Self>)>;
+
     /// What the interface is in this family.
     fn link(interface: &Interface) -> &Link<Self>;
 
@@ -71,6 +74,15 @@ impl Lane for Ipv4Addr {
         let (src, dst) = (Self::new(a, b, c, d), Self::new(e, f, g, h));
         let end = L3 + usize::from(u16::from_be_bytes([len_a, len_b]));
         l4(bytes, end, protocol, src, dst)
+    }
+
+    #[inline]
+    fn guess(bytes: &[u8]) -> Option<(Protocol, Tuple<Self>)> {
+        let frame: &[u8; 38] = bytes.first_chunk()?;
+        let &[a, b, c, d, e, f, g, h, ref l4_ports @ ..] = frame.last_chunk::<12>()?;
+        let protocol = protocol_of(frame[L3 + 9])?;
+        let (src, dst) = (Self::new(a, b, c, d), Self::new(e, f, g, h));
+        (be16(bytes, 12) == ETHERTYPE_IPV4).then(|| (protocol, tuple(src, dst, *l4_ports)))
     }
 
     #[inline]
@@ -123,6 +135,16 @@ impl Lane for Ipv6Addr {
         let (src, dst): (&[u8; 16], &[u8; 16]) = (addresses.first_chunk()?, addresses.last_chunk()?);
         let end = Self::L4 + usize::from(u16::from_be_bytes([len_a, len_b]));
         l4(bytes, end, next_header, Self::from(*src), Self::from(*dst))
+    }
+
+    #[inline]
+    fn guess(bytes: &[u8]) -> Option<(Protocol, Tuple<Self>)> {
+        let frame: &[u8; 58] = bytes.first_chunk()?;
+        let protocol = protocol_of(frame[L3 + 6])?;
+        let (src, rest) = frame[L3 + 8..].split_first_chunk::<16>()?;
+        let (dst, l4_ports) = rest.split_first_chunk::<16>()?;
+        let flow = tuple(Self::from(*src), Self::from(*dst), *l4_ports.first_chunk()?);
+        (be16(bytes, 12) == ETHERTYPE_IPV6).then_some((protocol, flow))
     }
 
     #[inline]
@@ -182,10 +204,23 @@ fn l4<A: Lane>(bytes: &[u8], end: usize, protocol: u8, src: A, dst: A) -> Option
         PROTOCOL_UDP if segment.len() >= 8 => (Protocol::Udp, None),
         _ => return None,
     };
-    let &[a, b, c, d] = segment.first_chunk()?;
-    let (src_l4_port, dst_l4_port) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    let tuple = Tuple { src, dst, src_l4_port, dst_l4_port };
+    let tuple = tuple(src, dst, *segment.first_chunk()?);
     Some(Glance { tuple, protocol, tcp, l3_len: end - L3 })
+}
+
+#[inline]
+fn tuple<A>(src: A, dst: A, [a, b, c, d]: [u8; 4]) -> Tuple<A> {
+    let (src_l4_port, dst_l4_port) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    Tuple { src, dst, src_l4_port, dst_l4_port }
+}
+
+#[inline]
+const fn protocol_of(number: u8) -> Option<Protocol> {
+    match number {
+        PROTOCOL_TCP => Some(Protocol::Tcp),
+        PROTOCOL_UDP => Some(Protocol::Udp),
+        _ => None,
+    }
 }
 
 /// Writes what a packet becomes on its way out: endpoints, hop limit, and the sums that cover them. The rules of the sums

@@ -10,6 +10,7 @@ use wire::ethernet::EthernetHeader;
 use wire::offload::{DATA_VALID, NEEDS_CSUM};
 use wire::{DomainId, Offload, PortId, Rng};
 
+use super::AHEAD_MAX;
 use crate::router::Arrival;
 use crate::samples::Sample;
 use crate::walk::tests::{A, B, I, UP, World, plan, publish};
@@ -196,5 +197,23 @@ fn plain_packets_take_the_short_way_and_no_others() {
         let found = world.router.plain(world.now, &arrival, &mut frame);
         assert_eq!(found.is_some(), is_plain, "{sample:?}");
         assert_eq!(frame.bytes() != bytes, is_plain, "what it does not take it leaves alone: {sample:?}");
+    }
+}
+
+#[test]
+fn looking_ahead_bears_anything() {
+    let mut world = World::new(plan());
+    let mut l4_port = 1024;
+    while !world.router.has_many_connections() {
+        world.send(A, &Sample::udp("172.16.0.2", "198.51.100.8", [l4_port, 53], b"data"));
+        l4_port += 1;
+    }
+    let known = world.addressed(A, &Sample::udp("172.16.0.2", "198.51.100.8", [2000, 53], b"data"));
+    let v6 = world.addressed(A, &Sample::udp("fd16::2", "fd17::2", [2000, 53], b"data"));
+    let mut frames: Vec<Vec<u8>> = (0..known.len()).map(|len| known[..len].to_vec()).collect();
+    frames.extend((0..v6.len()).map(|len| v6[..len].to_vec()));
+    frames.push(known);
+    for frames in frames.chunks(AHEAD_MAX + 1) {
+        world.router.look_ahead(frames.iter().map(Vec::as_slice));
     }
 }
