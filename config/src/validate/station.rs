@@ -16,6 +16,8 @@ pub(super) fn check(document: &Document, findings: &mut Findings) {
         let mac = derive::port_mac(name, port);
         owners.extend(derive::memberships(port).map(|(_, network)| ((network, mac), name.as_str())));
     }
+    let tunnels: BTreeMap<String, &str> =
+        derive::remotes(document).map(|remote| (remote.port, remote.network)).collect();
     for (index, station) in document.station.iter().enumerate() {
         let at = At::top("station").index(index);
         findings.add_if(&at.key("mac"), mac_fault(station.mac));
@@ -26,15 +28,16 @@ pub(super) fn check(document: &Document, findings: &mut Findings) {
                 format!("station {mac} of network {network:?} is listed twice; drop one"),
             );
         }
-        place(document, station, &owners, &at, findings);
+        place(document, station, &owners, &tunnels, &at, findings);
     }
 }
 
-/// Where it is said to live; `owners` are the MAC addresses that ports have.
+/// Where it is said to live; `owners` are the MAC addresses that ports have, `tunnels` the networks of remote ends.
 fn place(
     document: &Document,
     station: &StationSpec,
     owners: &BTreeMap<(&str, Mac), &str>,
+    tunnels: &BTreeMap<String, &str>,
     at: &At,
     findings: &mut Findings,
 ) {
@@ -42,10 +45,14 @@ fn place(
     let Some(network_spec) = document.network.get(network) else {
         return findings.add(&at.key("network"), unknown("network", network, document.network.keys()));
     };
-    let Some(port_spec) = document.port.get(port) else {
-        return findings.add(&at.key("port"), unknown("port", port, document.port.keys()));
+    let is_member = match (document.port.get(port), tunnels.get(port)) {
+        (Some(port_spec), _) => derive::memberships(port_spec).any(|(_, member)| member == network),
+        (None, Some(tunnel_network)) => tunnel_network == network,
+        (None, None) => {
+            return findings.add(&at.key("port"), unknown("port", port, document.port.keys()));
+        }
     };
-    if !derive::memberships(port_spec).any(|(_, member)| member == network) {
+    if !is_member {
         let why = format!("port {port:?} is not on network {network:?}; name one that is");
         findings.add(&at.key("port"), why);
     }
