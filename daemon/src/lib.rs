@@ -7,6 +7,7 @@
 //! - [`cli`]: the command line, which asks the daemon over its socket.
 //! - [`control`]: the control socket, HTTP over a UNIX socket.
 //! - [`demo`], [`replay`], [`run`]: the modes that are a process of their own.
+//! - [`flanneld`]: flanneld's place on a host.
 //! - [`events`]: what a person may want to know, as it happens.
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
 //! - [`log`], [`notify`]: what is told to people who read logs, and to the service manager.
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod control;
 pub mod demo;
 pub mod events;
+pub mod flanneld;
 pub mod link;
 pub mod log;
 pub mod notify;

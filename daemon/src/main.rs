@@ -4,9 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tapestry::cli::{self, Cli, Command};
-use tapestry::{demo, replay, run};
+use tapestry::{demo, flanneld, replay, run};
 
 fn main() -> ExitCode {
+    // flanneld's flags are Go's, and some have names of ours: they are not ours to parse.
+    if let Some(words) = flanneld_words() {
+        return flanneld::run(&words, std::env::var_os("TAPESTRY_SOCKET").map(Into::into));
+    }
     let Cli { command, common } = Cli::parse();
     match command {
         Command::Run(args) => run::run(&args, &common.socket),
@@ -25,6 +29,15 @@ fn main() -> ExitCode {
         Command::Events(args) => cli::finish(cli::ask_events(&args, &common)),
         Command::Apply(args) => cli::finish(cli::ask_apply(&args, &common)),
         Command::Config => cli::finish(cli::ask_config(&common)),
+        Command::Flanneld(args) => flanneld::run(&args.words, Some(common.socket)),
         Command::Replay(args) => replay::run(&args, &common),
     }
+}
+
+/// What follows `tapestry flanneld`, or the name of a link to this program that is called `flanneld`.
+fn flanneld_words() -> Option<Vec<String>> {
+    let mut words = std::env::args();
+    let name = words.next()?;
+    let is_link = std::path::Path::new(&name).file_name().is_some_and(|name| name == "flanneld");
+    (is_link || words.next()? == "flanneld").then(|| words.collect())
 }

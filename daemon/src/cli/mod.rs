@@ -102,6 +102,9 @@ pub enum Command {
     Apply(FileArgs),
     /// Print the running configuration as TOML
     Config,
+    /// Stand in flanneld's place on a host, with its flags, keys and files; --help lists them
+    #[command(disable_help_flag = true)]
+    Flanneld(FlanneldArgs),
     /// Send captures through a switch under a virtual clock: same input, same output
     Replay(ReplayArgs),
 }
@@ -116,6 +119,14 @@ pub struct RunArgs {
     /// socket, otherwise nowhere
     #[arg(long, value_name = "PATH")]
     pub state: Option<PathBuf>,
+}
+
+/// `tapestry flanneld`: the words are Go's flags, not ours.
+#[derive(Debug, Args)]
+pub struct FlanneldArgs {
+    /// flanneld's flags
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+    pub words: Vec<String>,
 }
 
 /// A mode that reads one file.

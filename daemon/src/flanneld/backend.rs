@@ -1,0 +1,279 @@
+//! How packets get from host to host: what each backend publishes, makes on the host, and does with a list of peers.
+//!
+//! `vxlan` starts a switch ([`super::switch`]) whose TAP device stands where the kernel's VXLAN device would; one that
+//! an earlier flanneld has left under that name is removed. `host-gw` has no device of its own, `alloc` nothing at all.
+//! `udp` is refused by name until there is a TUN device to put in the place of `flannel0`.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use config::Config;
+use rtnetlink::Handle;
+use wire::UnicastMac;
+
+use super::external::{self, External};
+use super::host::{self, Host, Route, Ways};
+use super::switch::{self, Tunnel};
+use crate::control::{self, ServerHandle};
+use crate::link::{self, Namespace};
+use crate::registry::lease::{Holder, Subnets, Vtep};
+use crate::registry::network::{Backend as Kind, Network, Vxlan};
+use crate::registry::roster::Peer;
+use crate::supervisor::{self, Supervisor};
+
+/// Octets around an inner packet, whatever the underlay: flanneld takes as many for IPv6, where there are 20 more.
+const VXLAN_OVERHEAD: u16 = 50;
+
+/// A running backend.
+pub(super) struct Backend {
+    host: Host,
+    handle: Handle,
+    ways: Ways,
+    direct_routing: bool,
+    /// Whether peers mean anything.
+    uses_peers: bool,
+    switch: Option<Switch>,
+    peers: Vec<Peer>,
+}
+
+/// The switch between devices and tunnels.
+struct Switch {
+    supervisor: Arc<Supervisor>,
+    server: Option<ServerHandle>,
+    tunnels: Vec<Tunnel>,
+    /// The subnet's own address on each tunnel's device.
+    own: Vec<IpAddr>,
+    here: Namespace,
+    /// The devices' indexes as they were found last.
+    found: Vec<u32>,
+}
+
+/// Longest packet of a pod.
+pub(super) fn mtu(network: &Network, external: &External) -> u16 {
+    match network.backend {
+        Kind::Vxlan(vxlan) => vxlan.mtu.unwrap_or(external.mtu).saturating_sub(VXLAN_OVERHEAD),
+        Kind::Udp { .. } => external.mtu.saturating_sub(28),
+        Kind::HostGw | Kind::Alloc => external.mtu,
+    }
+}
+
+/// What our lease says.
+///
+/// # Errors
+/// If the backend cannot work here.
+pub(super) fn holder(network: &Network, external: &External) -> Result<Holder, String> {
+    let vtep = |vxlan: Vxlan, is_v4: bool| {
+        let mac =
+            UnicastMac::new(switch::mac(external.public_v4, is_v4)).expect("0e is no group's first octet");
+        Vtep { vni: vxlan.vni, mac }
+    };
+    let (data, data_v6) = match network.backend {
+        Kind::Vxlan(vxlan) => (Some(vtep(vxlan, true)), network.v6.map(|_| vtep(vxlan, false))),
+        Kind::HostGw if external.public_v4 != external.v4 || external.public_v6 != external.v6 => {
+            return Err("your PublicIP differs from interface IP, meaning that probably you're on a NAT, which is not \
+                        supported by host-gw backend"
+                .to_owned());
+        }
+        Kind::Udp { .. } => {
+            return Err("network configuration, Backend.Type: \"udp\" needs a TUN device, which tapestry flanneld does \
+                        not make yet; use vxlan, or `tapestry run` with [overlay] backend = \"udp\""
+                .to_owned());
+        }
+        Kind::HostGw | Kind::Alloc => (None, None),
+    };
+    Ok(Holder {
+        public_ip: external.public_v4,
+        public_ipv6: external.public_v6,
+        backend: network.backend.lease_type().unwrap_or_default().to_owned(),
+        data,
+        data_v6,
+    })
+}
+
+impl Backend {
+    /// Makes the devices and what is there whoever the peers are.
+    ///
+    /// # Errors
+    /// What could not be made, and why.
+    pub(super) async fn start(
+        network: &Network,
+        own: Subnets,
+        external: &External,
+        handle: Handle,
+        blackhole: bool,
+        socket: &Path,
+    ) -> Result<Self, String> {
+        let always = own.iter().filter(|_| blackhole).map(|subnet| (subnet, Route::Blackhole)).collect();
+        let mut ways = Ways {
+            tunnel_v4: None,
+            tunnel_v6: None,
+            external: external.index,
+            direct: BTreeSet::new(),
+            always,
+        };
+        let mut switch = None;
+        let mut direct_routing = false;
+        if let Kind::Vxlan(vxlan) = network.backend {
+            direct_routing = vxlan.direct_routing;
+            let mut made = Switch::start(tunnels(network, vxlan, external), own, socket)?;
+            made.address(&handle).await?;
+            ways.tunnel_v4 = made.index_for(true);
+            ways.tunnel_v6 = made.index_for(false);
+            switch = Some(made);
+        }
+        let uses_peers = network.backend != Kind::Alloc;
+        let host = Host::new(handle.clone());
+        Ok(Self { host, handle, ways, direct_routing, uses_peers, switch, peers: Vec::new() })
+    }
+
+    /// These are the peers from now on. What cannot be done is logged, and tried again with [`Backend::assert`].
+    pub(super) async fn update(&mut self, peers: Vec<Peer>) {
+        self.peers = if self.uses_peers { peers } else { Vec::new() };
+        self.find_direct().await;
+        // First the tunnels, then the routes into them; when peers go the other way round would lose nothing either.
+        if let Some(switch) = &self.switch {
+            let through: Vec<Peer> = self
+                .peers
+                .iter()
+                .filter(|peer| !self.ways.direct.contains(&peer.endpoint))
+                .copied()
+                .collect();
+            switch.update(&through);
+        }
+        let failures = self.host.apply(host::wanted(&self.peers, &self.ways)).await;
+        complain(&failures);
+    }
+
+    /// Puts back what somebody has taken away.
+    pub(super) async fn assert(&mut self) {
+        if let Some(switch) = &mut self.switch
+            && switch.was_lost()
+        {
+            tracing::warn!("the device is gone; it is made anew");
+            switch.update(&self.peers);
+            match switch.address(&self.handle).await {
+                Ok(()) => {
+                    self.ways.tunnel_v4 = switch.index_for(true);
+                    self.ways.tunnel_v6 = switch.index_for(false);
+                    let failures = self.host.apply(host::wanted(&self.peers, &self.ways)).await;
+                    complain(&failures);
+                }
+                Err(why) => tracing::error!("{why}; it is tried again"),
+            }
+        }
+        complain(&self.host.assert().await);
+    }
+
+    /// Ends the switch, and its devices with it. Routes through them go with the devices; others stay, as flanneld's do.
+    pub(super) fn stop(self) {
+        let Some(switch) = self.switch else { return };
+        if let Some(server) = switch.server {
+            server.stop();
+        }
+        switch.supervisor.stop();
+    }
+
+    /// Which endpoints are on a network of our own.
+    async fn find_direct(&mut self) {
+        self.ways.direct.clear();
+        if !self.direct_routing {
+            return;
+        }
+        for endpoint in self.peers.iter().map(|peer| peer.endpoint).collect::<BTreeSet<_>>() {
+            match external::route_to(&self.handle, endpoint).await {
+                Ok(Some(way)) if way.gateway.is_none() => drop(self.ways.direct.insert(endpoint)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("the way to {endpoint} cannot be asked for: {error}"),
+            }
+        }
+    }
+}
+
+fn complain(failures: &[String]) {
+    /// Failures that are told of one attempt; there may be one for each of a thousand peers.
+    const TOLD_MAX: usize = 5;
+    failures.iter().take(TOLD_MAX).for_each(|failure| tracing::error!("{failure}"));
+    if failures.len() > TOLD_MAX {
+        tracing::error!("and {} failures more", failures.len() - TOLD_MAX);
+    }
+}
+
+fn tunnels(network: &Network, vxlan: Vxlan, external: &External) -> Vec<Tunnel> {
+    let tunnel = |local: IpAddr| Tunnel {
+        vni: vxlan.vni,
+        l4_port: vxlan.l4_port,
+        local,
+        mac: switch::mac(external.public_v4, local.is_ipv4()),
+        mtu: mtu(network, external),
+    };
+    let v6 = external.v6.filter(|_| network.v6.is_some());
+    [Some(IpAddr::V4(external.v4)), v6.map(IpAddr::V6)].into_iter().flatten().map(tunnel).collect()
+}
+
+impl Switch {
+    fn start(tunnels: Vec<Tunnel>, own: Subnets, socket: &Path) -> Result<Self, String> {
+        let here = Namespace::current().map_err(|error| error.to_string())?;
+        for tunnel in &tunnels {
+            let device = tunnel.device();
+            let old = link::find(&here, &device).map_err(|error| error.to_string())?;
+            if old.is_some_and(|old| old.kind.as_deref() == Some("vxlan")) {
+                tracing::info!("removing the kernel's {device}, to stand in its place");
+                link::remove(&here, &device).map_err(|error| error.to_string())?;
+            }
+        }
+        let config = Config::new(switch::document(&tunnels, &[])).map_err(|report| report.to_string())?;
+        let claimed = control::claim(socket)
+            .inspect_err(|error| tracing::warn!("there is no control socket: {error}"))
+            .ok();
+        let options = supervisor::Options { socket: socket.to_owned(), ..supervisor::Options::default() };
+        let supervisor = Supervisor::start(config, options).map_err(|error| error.to_string())?;
+        let server = claimed.map(|claimed| claimed.serve(Arc::clone(&supervisor) as _));
+        let server = server.transpose().map_err(|error| error.to_string())?;
+        let own = own.iter().map(|subnet| subnet.address()).collect();
+        Ok(Self { supervisor, server, tunnels, own, here, found: Vec::new() })
+    }
+
+    /// Gives the devices their addresses.
+    async fn address(&mut self, handle: &Handle) -> Result<(), String> {
+        self.found.clear();
+        for (tunnel, own) in self.tunnels.iter().zip(&self.own) {
+            let device = tunnel.device();
+            let failed = |error: std::io::Error| format!("device {device}: {error}");
+            let state = link::find(&self.here, &device).map_err(failed)?;
+            let state = state.ok_or_else(|| format!("device {device} is not there"))?;
+            // Nobody advertises anything there. Without IPv6 there is no such file.
+            drop(std::fs::write(format!("/proc/sys/net/ipv6/conf/{device}/accept_ra"), "0"));
+            host::address(handle, state.index, *own, tunnel.mtu).await.map_err(failed)?;
+            self.found.push(state.index);
+        }
+        Ok(())
+    }
+
+    fn index_for(&self, is_v4: bool) -> Option<u32> {
+        let at = self.tunnels.iter().position(|tunnel| tunnel.local.is_ipv4() == is_v4)?;
+        self.found.get(at).copied()
+    }
+
+    fn was_lost(&self) -> bool {
+        let index = |tunnel: &Tunnel| {
+            link::find(&self.here, &tunnel.device()).ok().flatten().map(|state| state.index)
+        };
+        let there: Vec<Option<u32>> = self.tunnels.iter().map(index).collect();
+        let known: Vec<Option<u32>> = self.found.iter().copied().map(Some).collect();
+        there != known
+    }
+
+    fn update(&self, peers: &[Peer]) {
+        let applied = match Config::new(switch::document(&self.tunnels, peers)) {
+            Ok(config) => {
+                self.supervisor.apply_text("peers", Ok(config.to_toml())).map_err(|error| error.to_string())
+            }
+            Err(report) => Err(report.to_string()),
+        };
+        if let Err(why) = applied {
+            tracing::error!("the tunnels stay as they were: {why}");
+        }
+    }
+}
