@@ -165,6 +165,27 @@ fn host_gw_needs_no_device() {
 }
 
 #[test]
+fn with_direct_routing_neighbours_need_no_tunnel() {
+    if !able() {
+        return;
+    }
+    let lan = Lan::new();
+    lan.configure(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}"#);
+    let hosts = [lan.machine(1), lan.machine(2)];
+    let running: Vec<_> = hosts.iter().map(|host| host.join(&[])).collect();
+    let far = lease_of(9); // Behind the default route.
+    lan.ctl(&["put", &format!("{PREFIX}/subnets/10.5.200.0-24"), &far]);
+    let routes = || output(&hosts[0].space, &["ip", "route"]);
+    let near = format!("{}/24 via 192.168.77.2 dev eth0", hosts[1].own());
+    until("both routes", || {
+        routes().contains(&near) && routes().contains("10.5.200.0/24 via 10.5.200.0 dev flannel.1 onlink")
+    });
+    let (from, to) = (hosts[0].gateway(), hosts[1].gateway());
+    output(&hosts[0].space, &["ping", "-c", "1", "-W", "5", "-I", &from, &to]);
+    drop(running);
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_the_reason() {
     if !able() {
         return;

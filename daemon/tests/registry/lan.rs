@@ -137,6 +137,7 @@ impl Lan {
             &space,
             &format!(
                 "ip addr add 192.168.77.{number}/24 dev eth0
+                 ip addr add 2001:db8:77::{number}/64 dev eth0 nodad
                  ip link set eth0 up
                  ip route add default via {SERVER}
                  sysctl -qw net.ipv4.ip_forward=1
