@@ -6,7 +6,7 @@
 //! - [`api`]: what the control socket speaks, shared by the daemon and the command line.
 //! - [`cli`]: the command line, which asks the daemon over its socket.
 //! - [`control`]: the control socket, HTTP over a UNIX socket.
-//! - [`demo`], [`replay`], [`run`]: the modes that are a process of their own.
+//! - [`demo`], [`replay`], [`run`], [`simulate`]: the modes that are a process of their own.
 //! - [`flanneld`]: flanneld's place on a host.
 //! - [`events`]: what a person may want to know, as it happens.
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
@@ -31,6 +31,7 @@ pub mod port;
 pub mod registry;
 pub mod replay;
 pub mod run;
+pub mod simulate;
 pub mod state;
 pub mod supervisor;
 pub mod sys;

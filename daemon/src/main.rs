@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tapestry::cli::{self, Cli, Command};
-use tapestry::{demo, flanneld, replay, run};
+use tapestry::{demo, flanneld, replay, run, simulate};
 
 fn main() -> ExitCode {
     // flanneld's flags are Go's, and some have names of ours: they are not ours to parse.
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Config => cli::finish(cli::ask_config(&common)),
         Command::Flanneld(args) => flanneld::run(&args.words, Some(common.socket)),
         Command::Replay(args) => replay::run(&args, &common),
+        Command::Sim(args) => simulate::run(&args, &common),
     }
 }
 

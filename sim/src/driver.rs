@@ -92,21 +92,31 @@ impl Driver {
     }
 
     /// Wakes the node at every deadline up to `at`.
+    ///
+    /// # Panics
+    /// As [`Driver::handle`].
     pub fn advance(&mut self, at: Instant) {
+        self.try_advance(at).unwrap_or_else(|law| panic!("{law}"));
+    }
+
+    /// [`Driver::advance`] for whoever has a better answer to a broken law than to panic.
+    pub(crate) fn try_advance(&mut self, at: Instant) -> Result<(), String> {
         // At the end of time every deadline has saturated and none is later.
         let is_due = |now: Instant, deadline: Instant| deadline <= at && now < END_OF_TIME;
         while let Some((deadline, why)) =
             self.node.next_deadline().filter(|(deadline, _)| is_due(self.now, *deadline))
         {
             // A deadline that was missed is due now: the clock does not go back.
-            self.handle_one(self.now.max(deadline), Event::Wake);
+            self.handle_one(self.now.max(deadline), Event::Wake)?;
             let next = self.node.next_deadline();
-            assert!(
-                next.is_none_or(|(next, _)| next > self.now || self.now == END_OF_TIME),
-                "woken for {why:?}, the node still waits for a time that has passed: {next:?}; {self}"
-            );
+            if next.is_some_and(|(next, _)| next <= self.now && self.now < END_OF_TIME) {
+                return Err(format!(
+                    "woken for {why:?}, the node still waits for a time that has passed: {next:?}; {self}"
+                ));
+            }
         }
         self.now = self.now.max(at);
+        Ok(())
     }
 
     /// Lets time pass until `at`, then hands over the event.
@@ -114,11 +124,16 @@ impl Driver {
     /// # Panics
     /// The node breaks a law, which is a mistake in the node.
     pub fn handle(&mut self, at: Instant, event: Event) {
-        self.advance(at);
-        self.handle_one(self.now, event);
+        self.try_handle(at, event).unwrap_or_else(|law| panic!("{law}"));
     }
 
-    fn handle_one(&mut self, at: Instant, event: Event) {
+    /// [`Driver::handle`] for whoever has a better answer to a broken law than to panic.
+    pub(crate) fn try_handle(&mut self, at: Instant, event: Event) -> Result<(), String> {
+        self.try_advance(at)?;
+        self.handle_one(self.now, event)
+    }
+
+    fn handle_one(&mut self, at: Instant, event: Event) -> Result<(), String> {
         self.now = at;
         self.events += 1;
         let (mut arrives, mut plan) = (None, None);
@@ -135,11 +150,10 @@ impl Driver {
             self.laws.configured(&plan);
         }
         self.node.handle(at, event, &mut self.outbox);
-        if let Err(law) = self.laws.after(&self.node, &mut self.outbox) {
-            panic!("{law}; {self}");
-        }
+        let verdict = self.laws.after(&self.node, &mut self.outbox);
         let (sends, notices) = (self.outbox.sends().len(), self.outbox.notices.len());
         self.marks.push(Mark { at, sends, notices });
+        verdict.map_err(|law| format!("{law}; {self}"))
     }
 
     /// Empties the outbox into `take`, each with the time at which it left.
@@ -150,17 +164,26 @@ impl Driver {
         &mut self,
         mut take: impl FnMut(Instant, Departure<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.drain_by_event(|_, at, departure| take(at, departure))
+    }
+
+    /// [`Driver::drain`], each with the number of its event since the last time, from 0.
+    pub(crate) fn drain_by_event<E>(
+        &mut self,
+        mut take: impl FnMut(usize, Instant, Departure<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let sends = self.outbox.sends().to_vec();
         let notices = std::mem::take(&mut self.outbox.notices);
         let (mut sent, mut told) = (0, 0);
         let mut outcome = Ok(());
-        for mark in self.marks.drain(..) {
+        for (event, mark) in self.marks.drain(..).enumerate() {
             for send in &sends[sent..mark.sends] {
                 let frame = self.outbox.frame(*send);
-                outcome = outcome.and_then(|()| take(mark.at, Departure::Frame { port: send.port, frame }));
+                outcome =
+                    outcome.and_then(|()| take(event, mark.at, Departure::Frame { port: send.port, frame }));
             }
             for notice in &notices[told..mark.notices] {
-                outcome = outcome.and_then(|()| take(mark.at, Departure::Notice(*notice)));
+                outcome = outcome.and_then(|()| take(event, mark.at, Departure::Notice(*notice)));
             }
             (sent, told) = (mark.sends, mark.notices);
         }

@@ -11,9 +11,11 @@
 //! - [`Driver`] hands a node its events, wakes it at its named deadlines, and holds it to its laws.
 //! - [`replay`] does that with captures as the events; it is `tapestry replay` and the runner of the goldens.
 //! - [`compare`] finds the first difference between two such outcomes.
+//! - [`world`] joins nodes, hosts and imperfect wires ([`link`]) under one queue of events and one seed.
+//! - [`swarm`] draws small worlds by chance and makes those that fail smaller.
 //! - [`craft`] writes frames for tests and goldens, [`fuzz`] turns octets into a history.
 //!
-//! No socket is opened here and no clock is read: time is what captures say.
+//! No socket is opened here and no clock is read: time is what captures say, or what a world's queue holds next.
 #![forbid(unsafe_code)]
 
 pub mod capture;
@@ -24,9 +26,12 @@ mod driver;
 mod entrance;
 pub mod fuzz;
 mod laws;
+pub mod link;
 pub mod replay;
+pub mod swarm;
 #[cfg(test)]
 mod testing;
+pub mod world;
 
 pub use driver::{Departure, Driver};
 pub use replay::{Outcome, Replay, ReplayError};

@@ -17,6 +17,8 @@ usage: cargo xtask <verb>
   test             install the Debian packages that tests need, then run every check, test and bench assertion
   tidy             the checks of how the repository is written, alone
   bless            rewrite the goldens from what the code does; read the diff
+  swarm [WORLDS] [--from SEED] [--threads COUNT]
+                   let worlds by chance live (default 1000); one that breaks a law is made small and kept
   fuzz [SECONDS]   fuzz every target for so long (default 60); needs a C++ compiler, works on stable Rust
 ";
 
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["tidy"] => tidy().run(),
         ["bless"] => Step::cargo(&["test", "--package", "sim"]).env("TAPESTRY_BLESS", "1").run(),
+        ["swarm", ref rest @ ..] => {
+            let command = ["run", "--release", "--package", "sim", "--bin", "swarm", "--"];
+            Step::cargo(&[&command[..], rest].concat()).run()
+        }
         ["fuzz"] => fuzz::run(60),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),

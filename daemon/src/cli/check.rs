@@ -44,7 +44,7 @@ pub(crate) fn read_configuration(file: &Path, common: &Common) -> Result<(String
 }
 
 /// Says what is wrong: on stderr for people, with `--json` as JSON on stdout.
-fn fail(report: &config::Report, common: &Common) -> Failure {
+pub(crate) fn fail(report: &config::Report, common: &Common) -> Failure {
     if common.json {
         if let Err(failure) = ask::answer(common, report, ToString::to_string) {
             return failure;

@@ -18,12 +18,13 @@ mod table;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sim::world::Span;
 use wire::Mac;
 
 pub(crate) use ask::answer;
 pub use ask::{ask_apply, ask_config, ask_drops, ask_events, ask_fdb, ask_network, ask_port, ask_status};
 pub use check::check;
-pub(crate) use check::read_configuration;
+pub(crate) use check::{fail, read_configuration};
 pub use failure::{Failure, finish};
 
 use options::{NetworkOptions, PortOptions};
@@ -107,6 +108,8 @@ pub enum Command {
     Flanneld(FlanneldArgs),
     /// Send captures through a switch under a virtual clock: same input, same output
     Replay(ReplayArgs),
+    /// Let a world of switches, hosts and imperfect wires live under virtual time: same file and seed, same octets
+    Sim(SimArgs),
 }
 
 /// `tapestry run`
@@ -301,6 +304,29 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
     /// Frames handled before the outbox is drained; never changes the result
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+}
+
+/// `tapestry sim`
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// The world's file
+    #[arg(value_name = "TOPOLOGY")]
+    pub file: PathBuf,
+    /// Where all chance comes from; default: what the file says
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// How long it lives, as in 60s; default: what the file says
+    #[arg(long = "for", value_name = "TIME")]
+    pub life: Option<Span>,
+    /// Where the report goes, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Where captures of every port and host, counters and events go
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Events of a switch handled before its outbox is drained; never changes the result
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: u16,
 }

@@ -1,0 +1,36 @@
+//! Seeds are worlds, and what fails is made small.
+
+use super::*;
+use crate::world::{Expect, FlowKind};
+
+#[test]
+fn a_seed_is_a_world_and_its_file_reads_back() {
+    for seed in 0..200 {
+        let spec = world(seed);
+        assert_eq!(spec, world(seed));
+        assert_eq!(toml::from_str::<WorldSpec>(&text(&spec)).unwrap(), spec);
+        let checked = check("world.toml", &text(&spec));
+        assert!(checked.is_ok(), "seed {seed}: {}", checked.unwrap_err());
+    }
+}
+
+#[test]
+fn a_failing_world_is_made_small() {
+    // A flow that works is said to fail: that one must remain, with its two hosts, and nothing else.
+    let is_wanted = |spec: &WorldSpec| {
+        spec.flow.len() > 2
+            && spec.node.len() > 1
+            && spec.at.len() > 1
+            && spec.flow.iter().any(|flow| flow.kind == FlowKind::Ping && flow.expect == Expect::Works)
+    };
+    let (seed, mut spec) = (0..).map(|seed| (seed, world(seed))).find(|(_, spec)| is_wanted(spec)).unwrap();
+    let ping = spec.flow.iter().position(|flow| flow.kind == FlowKind::Ping && flow.expect == Expect::Works);
+    spec.flow[ping.unwrap()].expect = Expect::Fails;
+    let failure = trial(&spec, seed).unwrap_err();
+    assert_eq!(failure.rule, "fails");
+
+    let small = minimise(&spec, seed, &failure);
+    assert_eq!((small.flow.len(), small.at.len()), (1, 0), "{}", text(&small));
+    assert!(small.host.len() <= 2 && small.life < spec.life, "{}", text(&small));
+    assert_eq!(trial(&small, seed).unwrap_err().rule, "fails");
+}
