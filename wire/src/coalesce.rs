@@ -56,24 +56,50 @@ impl Coalescer {
     /// Takes the next frame of the burst. Whatever must leave before it, and maybe the frame itself, is emitted.
     /// Buffers that are used up go to `pool`.
     pub fn push(&mut self, frame: FrameBuf, pool: &mut FramePool, mut emit: impl FnMut(FrameBuf)) {
-        let (segment, flow) = match Role::of(&frame) {
+        match self.offer(frame.bytes(), frame.offload, &mut emit) {
+            Offered::Joined => pool.put(frame),
+            Offered::Begins(segment) => self.held.push(Held::new(segment, frame)),
+            Offered::Leaves => emit(frame),
+        }
+    }
+
+    /// The same for a finished frame that lies in somebody else's buffer. It is copied once: to where it joins, or into a
+    /// buffer from `pool`. Longer than [`crate::frame::FRAME_MAX`] it is lost, which a part of a datagram never is.
+    pub fn push_bytes(&mut self, bytes: &[u8], pool: &mut FramePool, mut emit: impl FnMut(FrameBuf)) {
+        let offered = self.offer(bytes, Offload::NONE, &mut emit);
+        if matches!(offered, Offered::Joined) {
+            return;
+        }
+        let mut frame = pool.take();
+        frame.fill(bytes);
+        match offered {
+            Offered::Begins(segment) => self.held.push(Held::new(segment, frame)),
+            Offered::Leaves | Offered::Joined => emit(frame),
+        }
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    fn offer(&mut self, bytes: &[u8], offload: Offload, emit: &mut impl FnMut(FrameBuf)) -> Offered {
+        let (segment, flow) = match Role::of(bytes, offload) {
             Role::Unknown => {
-                self.flush(&mut emit);
-                emit(frame);
-                return;
+                self.flush(emit);
+                return Offered::Leaves;
             }
             Role::Alone(flow) => (None, flow),
             Role::Data(segment) => (Some(segment), segment.flow),
         };
-        if let Some(at) = self.held.iter().position(|held| held.is_of(&flow, &frame)) {
+        if let Some(at) = self.held.iter().position(|held| held.is_of(&flow, bytes)) {
             if let Some(segment) = segment
-                && self.held[at].join(&segment, &frame)
+                && self.held[at].join(&segment, bytes)
             {
-                pool.put(frame);
                 if self.held[at].is_complete(&segment) {
                     emit(self.held.remove(at).finished());
                 }
-                return;
+                return Offered::Joined;
             }
             emit(self.held.remove(at).finished());
         }
@@ -82,9 +108,9 @@ impl Coalescer {
                 if self.held.len() == FLOWS_MAX {
                     emit(self.held.remove(0).finished());
                 }
-                self.held.push(Held::new(segment, frame));
+                Offered::Begins(segment)
             }
-            Some(_) | None => emit(frame),
+            Some(_) | None => Offered::Leaves,
         }
     }
 
@@ -94,6 +120,17 @@ impl Coalescer {
             emit(held.finished());
         }
     }
+}
+
+/// What has become of a frame.
+#[derive(Clone, Copy, Debug)]
+enum Offered {
+    /// Its data are part of what is held.
+    Joined,
+    /// It is to be held, for others to join.
+    Begins(Segment),
+    /// It is to be emitted as it is.
+    Leaves,
 }
 
 /// What a frame means to coalescing.
@@ -140,8 +177,7 @@ struct Held {
 }
 
 impl Role {
-    fn of(frame: &FrameBuf) -> Self {
-        let bytes = frame.bytes();
+    fn of(bytes: &[u8], offload: Offload) -> Self {
         let Ok(headers) = Headers::parse(bytes) else { return Self::Unknown };
         if headers.fragment != Fragment::Whole || headers.l4_ports.is_none() || headers.has_l3_options() {
             return Self::Unknown; // The flow hash does not look behind extension headers either.
@@ -150,9 +186,9 @@ impl Role {
         let data_len = headers.end - headers.payload;
         let Some(transport) = Transport::of(&headers, bytes) else { return Self::Alone(flow) };
         let is_data = data_len > 0
-            && !frame.offload.is_super_segment()
+            && !offload.is_super_segment()
             && is_l3_intact(&headers, bytes)
-            && is_l4_intact(&headers, transport, frame);
+            && is_l4_intact(&headers, transport, bytes, offload);
         if is_data { Self::Data(Segment { flow, transport, data_len }) } else { Self::Alone(flow) }
     }
 }
@@ -208,8 +244,7 @@ fn is_l3_intact(headers: &Headers, bytes: &[u8]) -> bool {
     }
 }
 
-fn is_l4_intact(headers: &Headers, transport: Transport, frame: &FrameBuf) -> bool {
-    let offload = frame.offload;
+fn is_l4_intact(headers: &Headers, transport: Transport, bytes: &[u8], offload: Offload) -> bool {
     if offload.needs_checksum() {
         return usize::from(offload.csum_start) == headers.l4
             && offload.csum_offset == transport.checksum_offset();
@@ -217,8 +252,8 @@ fn is_l4_intact(headers: &Headers, transport: Transport, frame: &FrameBuf) -> bo
     if offload.flags & DATA_VALID != 0 {
         return true;
     }
-    let l4 = &frame.bytes()[headers.l4..headers.end];
-    let pseudo = u16::try_from(l4.len()).ok().and_then(|len| headers.pseudo_sum(frame.bytes(), len));
+    let l4 = &bytes[headers.l4..headers.end];
+    let pseudo = u16::try_from(l4.len()).ok().and_then(|len| headers.pseudo_sum(bytes, len));
     pseudo.is_some_and(|pseudo| (pseudo + Sum::of(l4)).is_intact())
 }
 
@@ -234,21 +269,21 @@ impl Held {
         Self { frame, first, count: 1, data_len: first.data_len, end_flags: 0 }
     }
 
-    /// Whether `frame` belongs to the same flow in the same direction, whatever its Ethernet header.
-    fn is_of(&self, flow: &Flow, frame: &FrameBuf) -> bool {
+    /// Whether a frame belongs to the same flow in the same direction, whatever its Ethernet header.
+    fn is_of(&self, flow: &Flow, bytes: &[u8]) -> bool {
         let (ours, theirs) = (&self.first.flow.headers, &flow.headers);
         let addresses = |headers: &Headers| headers.src_range().start..headers.dst_range().end;
         self.first.flow.hash == flow.hash
             && (ours.family, ours.protocol, ours.l4_ports)
                 == (theirs.family, theirs.protocol, theirs.l4_ports)
-            && self.frame.bytes()[addresses(ours)] == frame.bytes()[addresses(theirs)]
+            && self.frame.bytes()[addresses(ours)] == bytes[addresses(theirs)]
     }
 
     /// Appends the segment's data if the rules allow; `false`, and nothing done, otherwise. A full super-segment has left
     /// when its last segment joined ([`Held::is_complete`]).
-    fn join(&mut self, segment: &Segment, frame: &FrameBuf) -> bool {
+    fn join(&mut self, segment: &Segment, theirs: &[u8]) -> bool {
         let first = &self.first.flow.headers;
-        let (ours, theirs) = (self.frame.bytes(), frame.bytes());
+        let ours = self.frame.bytes();
         let fits = segment.data_len <= self.first.data_len
             && first.payload - first.l3 + self.data_len + segment.data_len <= PACKET_MAX;
         let continues = first.payload == segment.flow.headers.payload

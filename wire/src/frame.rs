@@ -99,6 +99,17 @@ impl FrameBuf {
         self.set_len(read.saturating_sub(VNET_HDR_LEN).min(FRAME_MAX));
     }
 
+    /// Where a socket writes a datagram's payload. Follow with [`FrameBuf::payload_received`].
+    pub fn payload_area(&mut self) -> &mut [u8] {
+        self.clear();
+        &mut self.storage[HEADROOM..]
+    }
+
+    /// Accepts `read` octets that a socket put into [`FrameBuf::payload_area`], without offload metadata.
+    pub fn payload_received(&mut self, read: usize) {
+        self.set_len(read.min(FRAME_MAX));
+    }
+
     /// Reads the virtio header in front of the frame into [`FrameBuf::offload`].
     ///
     /// # Errors

@@ -137,6 +137,29 @@ impl Headers {
         headers.with_l4(frame)
     }
 
+    /// Walks the headers of a packet given from its IP header on.
+    ///
+    /// # Errors
+    /// As [`HeaderError`] says; never panics.
+    pub fn parse_packet(packet: &[u8]) -> Result<Self, HeaderError> {
+        let headers = match packet.first().map(|version| version >> 4) {
+            Some(4) => Self::walk_ipv4(packet, 0)?,
+            Some(6) => Self::walk_ipv6(packet, 0)?,
+            Some(_) | None => return Err(HeaderError::NotIp),
+        };
+        headers.with_l4(packet)
+    }
+
+    /// The same headers with so many octets more in front.
+    #[must_use]
+    pub const fn behind(mut self, octets: usize) -> Self {
+        self.l3 += octets;
+        self.l4 += octets;
+        self.payload += octets;
+        self.end += octets;
+        self
+    }
+
     /// Whether IPv4 options or IPv6 extension headers stand between the IP and the L4 header.
     pub const fn has_l3_options(&self) -> bool {
         self.l4 - self.l3 != self.family.header_len()

@@ -18,11 +18,13 @@
 //! keep a segment swaps the buffer for another. A claim that the headers contradict is refused whole, before anything
 //! is emitted. Limits: [`TCP_SEGMENTS_MAX`], [`UDP_SEGMENTS_MAX`].
 
+use core::ops::Range;
+
 use crate::checksum::{Sum, TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, finish_partial, udp_written};
 use crate::drop::DropReason;
 use crate::field::{be16, octets, put16};
 use crate::frame::FrameBuf;
-use crate::headers::{Family, Fragment, Headers, IPV6_HEADER_LEN, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::headers::{Family, Fragment, HeaderError, Headers, IPV6_HEADER_LEN, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::offload::{DATA_VALID, Gso, NEEDS_CSUM, Offload};
 use crate::{ipv4, tcp};
 
@@ -119,7 +121,7 @@ pub fn reopen(frame: &mut FrameBuf) -> bool {
         csum_offset: transport.checksum_offset(),
         ..finished
     };
-    let Ok(cut) = Cut::of(frame) else {
+    let Ok(cut) = Cut::of(frame.bytes(), frame.offload, Ok(headers)) else {
         frame.offload = finished;
         return false;
     };
@@ -128,13 +130,108 @@ pub fn reopen(frame: &mut FrameBuf) -> bool {
     true
 }
 
+/// What a frame that came without metadata leaves undone all the same: [`Offload::NONE`] if nothing.
+///
+/// A kernel tunnel on the same machine (behind a veth pair, as in a test cluster) hands its datagrams over as they are:
+/// the checksum inside not computed, and a super-segment not cut. Linux tells a packet socket of that, a UDP socket
+/// not; but an uncomputed checksum is the pseudo-header's sum, and not a valid one. `gso_size` is what the kernel said
+/// of its size (UDP), 0 if nothing: TCP may be cut anew, so that no packet is longer than `mtu`.
+pub fn unfinished(frame: &[u8], gso_size: u16, mtu: u16) -> Offload {
+    let Ok(headers) = Headers::parse(frame) else { return Offload::NONE };
+    let transport = match headers.protocol {
+        PROTOCOL_TCP => Transport::Tcp,
+        PROTOCOL_UDP => Transport::Udp,
+        _ => return Offload::NONE,
+    };
+    let Headers { l3, l4, payload, end, .. } = headers;
+    let csum_offset = transport.checksum_offset();
+    if headers.fragment != Fragment::Whole || payload == l4 {
+        return Offload::NONE;
+    }
+    let Some(pseudo) = headers.pseudo_sum(frame, octets(end - l4)) else { return Offload::NONE };
+    let is_pseudo = be16(frame, l4 + usize::from(csum_offset)) == pseudo.folded();
+    if !is_pseudo || (pseudo + Sum::of(&frame[l4..end])).is_intact() {
+        return Offload::NONE;
+    }
+    let gso = match (transport, headers.family) {
+        (Transport::Tcp, Family::V4) => Gso::TcpV4,
+        (Transport::Tcp, Family::V6) => Gso::TcpV6,
+        (Transport::Udp, Family::V4 | Family::V6) => Gso::UdpL4,
+    };
+    let fitting = match transport {
+        Transport::Tcp => mtu.saturating_sub(octets(payload - l3)),
+        Transport::Udp => gso_size, // Its datagrams may not be cut anew.
+    };
+    let partial = Offload { flags: NEEDS_CSUM, csum_start: octets(l4), csum_offset, ..Offload::NONE };
+    if end - payload <= usize::from(fitting) || fitting == 0 {
+        return partial;
+    }
+    let ecn = transport == Transport::Tcp && frame[l4 + 13] & tcp::CWR != 0;
+    Offload { gso, ecn, gso_size: fitting, hdr_len: octets(payload), ..partial }
+}
+
+/// A super-segment in a datagram's payload, to be cut where it lies: the headers of each piece are written elsewhere,
+/// its data are sent from where they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces(Cut);
+
+/// What a datagram's payload carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// An Ethernet frame, behind so many octets of a tunnel's header, which each piece gets too.
+    Frame(usize),
+    /// An IP packet, behind nothing.
+    Packet,
+}
+
+impl Pieces {
+    /// `None` if it is not a super-segment.
+    ///
+    /// # Errors
+    /// As [`finish`].
+    pub fn of(payload: &FrameBuf, carried: Carried) -> Result<Option<Self>, DropReason> {
+        if !payload.offload.is_super_segment() {
+            return Ok(None);
+        }
+        let bytes = payload.bytes();
+        let headers = match carried {
+            Carried::Frame(at) => {
+                Headers::parse(bytes.get(at..).unwrap_or_default()).map(|headers| headers.behind(at))
+            }
+            Carried::Packet => Headers::parse_packet(bytes),
+        };
+        Cut::of(bytes, payload.offload, headers).map(|cut| Some(Self(cut)))
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> usize {
+        self.0.count
+    }
+
+    /// Octets of each one's headers, the tunnel's included.
+    pub const fn head_len(&self) -> usize {
+        self.0.headers.payload
+    }
+
+    /// Where in the payload the data of piece number `index` are.
+    pub fn data(&self, index: usize) -> Range<usize> {
+        self.0.data(index)
+    }
+
+    /// Writes the finished headers of piece number `index` over `head`, which is [`Pieces::head_len`] long.
+    pub fn write_head(&self, payload: &FrameBuf, index: usize, head: &mut [u8]) {
+        head.copy_from_slice(&payload.bytes()[..self.head_len()]);
+        self.0.write_head(head, &payload.bytes()[self.data(index)], index, false);
+    }
+}
+
 fn segment(
     frame: &FrameBuf,
     keep_partial: bool,
     scratch: &mut FrameBuf,
     mut emit: impl FnMut(&mut FrameBuf),
 ) -> Result<usize, DropReason> {
-    let cut = Cut::of(frame)?;
+    let cut = Cut::of(frame.bytes(), frame.offload, Headers::parse(frame.bytes()))?;
     for index in 0..cut.count {
         cut.build(frame, index, keep_partial, scratch);
         emit(scratch);
@@ -160,10 +257,9 @@ enum Transport {
 }
 
 impl Cut {
-    fn of(frame: &FrameBuf) -> Result<Self, DropReason> {
-        let (bytes, offload) = (frame.bytes(), frame.offload);
+    fn of(bytes: &[u8], offload: Offload, headers: Result<Headers, HeaderError>) -> Result<Self, DropReason> {
         offload.check(bytes.len())?;
-        let headers = Headers::parse(bytes).map_err(|_| DropReason::BadSuperSegment)?;
+        let headers = headers.map_err(|_| DropReason::BadSuperSegment)?;
         let (transport, segments_max) = match (offload.gso, headers.family, headers.protocol) {
             (Gso::TcpV4, Family::V4, PROTOCOL_TCP) | (Gso::TcpV6, Family::V6, PROTOCOL_TCP) => {
                 (Transport::Tcp, TCP_SEGMENTS_MAX)
@@ -188,15 +284,28 @@ impl Cut {
 
     /// Writes segment number `index` into `out`.
     fn build(&self, frame: &FrameBuf, index: usize, keep_partial: bool, out: &mut FrameBuf) {
-        let Headers { l3, l4, payload, end, .. } = self.headers;
-        let from = payload + index * self.gso_size;
-        let data = &frame.bytes()[from..end.min(from + self.gso_size)];
+        let payload = self.headers.payload;
+        let data = &frame.bytes()[self.data(index)];
         let written = out.fill(&frame.bytes()[..payload]) && out.extend(data);
         assert!(written, "a segment is no longer than the frame it is cut from");
+        self.write_head(&mut out.bytes_mut()[..payload], data, index, keep_partial);
+        if keep_partial {
+            let Offload { csum_start, csum_offset, .. } = frame.offload;
+            out.offload = Offload { flags: NEEDS_CSUM, csum_start, csum_offset, ..Offload::NONE };
+        }
+    }
 
+    /// Where in the super-segment the data of segment number `index` are.
+    fn data(&self, index: usize) -> Range<usize> {
+        let from = self.headers.payload + index * self.gso_size;
+        from..self.headers.end.min(from + self.gso_size)
+    }
+
+    /// Makes the super-segment's headers, a copy of which `head` is, those of segment number `index` with these data.
+    fn write_head(&self, head: &mut [u8], data: &[u8], index: usize, keep_partial: bool) {
+        let Headers { l3, l4, payload, .. } = self.headers;
         let packet_len = payload - l3 + data.len();
         let l4_len = octets(payload - l4 + data.len());
-        let head = &mut out.bytes_mut()[..payload];
         match self.headers.family {
             Family::V4 => {
                 let id = be16(head, l3 + 4).wrapping_add(octets(index));
@@ -214,8 +323,6 @@ impl Cut {
         let field = l4 + usize::from(self.transport.checksum_offset());
         put16(head, field, pseudo.folded());
         if keep_partial {
-            let Offload { csum_start, csum_offset, .. } = frame.offload;
-            out.offload = Offload { flags: NEEDS_CSUM, csum_start, csum_offset, ..Offload::NONE };
             return;
         }
         // The field holds the pseudo-header's sum, so summing the header includes it. The data are summed where they

@@ -354,3 +354,19 @@ fn masked(frame: &[u8]) -> Vec<u8> {
     }
     bytes
 }
+
+#[test]
+fn octets_of_a_foreign_buffer_are_coalesced_alike() {
+    let frames: Vec<FrameBuf> =
+        (0..5).map(tcp).chain([tcp(9)]).chain([tcp(6)]).map(|sample| sample.finished()).collect();
+    let (mut coalescer, mut pool, mut out) = (Coalescer::default(), FramePool::default(), Vec::new());
+    for frame in &frames {
+        coalescer.push_bytes(frame.bytes(), &mut pool, |frame| out.push(frame));
+    }
+    coalescer.flush(|frame| out.push(frame));
+    let expected = coalesced(frames);
+    let octets = |frames: &[FrameBuf]| -> Vec<_> {
+        frames.iter().map(|frame| (frame.bytes().to_vec(), frame.offload)).collect()
+    };
+    assert_eq!(octets(&out), octets(&expected));
+}

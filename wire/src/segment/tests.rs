@@ -224,3 +224,82 @@ proptest! {
         let _ = finished(&mut frame, Egress::NONE);
     }
 }
+
+#[test]
+fn pieces_behind_a_tunnels_header_are_the_segments_behind_it() {
+    for sample in [
+        Sample { gso_size: 30, ..Sample::default() },
+        Sample { gso_size: 30, udp: true, v6: true, ..Sample::default() },
+        Sample { gso_size: 7, v6: true, flags: tcp::ACK | tcp::PSH, ..Sample::default() },
+    ] {
+        let mut frame = sample.frame();
+        let expected = finished(&mut frame, Egress::NONE).unwrap();
+        let mut behind = frame;
+        behind.prepend(8).unwrap().copy_from_slice(b"tunnel 1");
+        behind.offload.shift(8);
+        let framed = joined(&behind, Carried::Frame(8));
+        let whole: Vec<_> = expected.iter().map(|(bytes, _)| [b"tunnel 1", bytes.as_slice()].concat()).collect();
+        assert_eq!(framed, whole);
+        behind.advance(22);
+        behind.offload.shift(-22);
+        let bare = joined(&behind, Carried::Packet);
+        assert_eq!(bare, expected.iter().map(|(bytes, _)| bytes[14..].to_vec()).collect::<Vec<_>>());
+    }
+}
+
+fn joined(payload: &FrameBuf, carried: Carried) -> Vec<Vec<u8>> {
+    let pieces = Pieces::of(payload, carried).unwrap().unwrap();
+    let piece = |index| {
+        let mut bytes = std::vec![0xa5; pieces.head_len()];
+        pieces.write_head(payload, index, &mut bytes);
+        bytes.extend_from_slice(&payload.bytes()[pieces.data(index)]);
+        bytes
+    };
+    (0..pieces.count()).map(piece).collect()
+}
+
+#[test]
+fn an_ordinary_payload_has_no_pieces_and_a_false_claim_is_refused() {
+    let plain = Sample::default().finished();
+    assert!(Pieces::of(&plain, Carried::Frame(0)).unwrap().is_none());
+    let liar = Sample { gso_size: 30, ..Sample::default() }.frame();
+    for carried in [Carried::Frame(8), Carried::Frame(9_999), Carried::Packet] {
+        assert_eq!(Pieces::of(&liar, carried).map(drop), Err(DropReason::BadSuperSegment));
+    }
+}
+
+#[test]
+fn what_is_unfinished_is_found_without_being_told() {
+    for v6 in [false, true] {
+        let l4 = if v6 { 54 } else { 34 };
+        let tcp = Sample { v6, data: std::vec![0x37; 4_000], ..Sample::default() };
+        let udp = Sample { udp: true, ..tcp.clone() };
+        for sample in [&tcp, &udp] {
+            assert_eq!(unfinished(sample.finished().bytes(), 0, 1_450), Offload::NONE);
+            let frame = Sample { data: std::vec![0x37; 400], ..sample.clone() }.frame();
+            assert_eq!(unfinished(frame.bytes(), 0, 1_450), frame.offload);
+        }
+        let fitting = 1_450 - (l4 - 14 + 32);
+        let whole = Sample { gso_size: fitting, ..tcp }.frame();
+        assert_eq!(unfinished(whole.bytes(), 0, 1_450), whole.offload);
+        let whole = Sample { gso_size: 1_000, ..udp }.frame();
+        assert_eq!(unfinished(whole.bytes(), 1_000, 1_450), whole.offload);
+        assert!(!unfinished(whole.bytes(), 0, 1_450).is_super_segment(), "nobody can tell its datagrams apart");
+        let mut damaged = whole;
+        damaged.bytes_mut()[usize::from(l4) + 7] ^= 1;
+        assert_eq!(unfinished(damaged.bytes(), 1_000, 1_450), Offload::NONE);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_octets_are_looked_at_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..120), mtu: u16) {
+        let _ = unfinished(&bytes, mtu, mtu);
+        let mut frame = FramePool::default().take();
+        prop_assert!(frame.fill(&bytes));
+        frame.offload = Offload { flags: NEEDS_CSUM, gso: Gso::TcpV4, gso_size: 1, csum_start: 34, ..Offload::NONE };
+        for carried in [Carried::Frame(usize::from(mtu)), Carried::Frame(8), Carried::Packet] {
+            let _ = Pieces::of(&frame, carried);
+        }
+    }
+}
