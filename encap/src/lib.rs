@@ -15,10 +15,12 @@ extern crate std;
 
 pub mod bare;
 pub mod ecn;
+pub mod join;
 pub mod plan;
 mod tunnels;
 pub mod vxlan;
 
+pub use join::Joiner;
 pub use plan::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan};
 pub use tunnels::{Carrier, Refused, Tunnels, Way};
 pub use vxlan::Vni;

@@ -47,7 +47,7 @@ use vrouter::{Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
 use wire::bucket::TokenBucket;
 use wire::ethernet::Tci;
-use wire::{DomainId, DropReason, Ecn, FlowHash, FrameBuf, Instant, Mac, PortId};
+use wire::{DomainId, DropReason, Ecn, FlowHash, FrameBuf, Instant, Mac, Offload, PortId, segment};
 
 /// Notices per second that a node makes; more are counted in [`Counters::notices_suppressed`].
 pub const NOTICES_PER_SECOND_MAX: u64 = 100;
@@ -278,6 +278,9 @@ impl Node {
         match self.tunnels.admit(underlay, from, ecn, &mut frame) {
             Ok(port) => {
                 self.enters(port, len);
+                if frame.offload == Offload::NONE {
+                    frame.offload = segment::unfinished(frame.bytes(), 0, self.switch.mtu(port));
+                }
                 self.walk_on(now, port, frame, out);
             }
             Err(Refused { port: Some(port), reason }) => {

@@ -49,6 +49,11 @@ impl Outbox {
         &mut self.frames[send.frame as usize]
     }
 
+    /// The same, to read.
+    pub fn peek(&self, send: Send) -> &FrameBuf {
+        &self.frames[send.frame as usize]
+    }
+
     /// Forgets what has been sent and gives the buffers back. Notices and gossip stay until taken.
     pub fn clear_sends(&mut self) {
         self.sends.clear();

@@ -199,6 +199,11 @@ impl Switch {
         self.port(port).map_or(0, |port| port.stations.count)
     }
 
+    /// The most octets of an L3 packet that the port carries; 0 if there is no such port.
+    pub fn mtu(&self, port: PortId) -> u16 {
+        self.port(port).map_or(0, |port| port.mtu)
+    }
+
     /// Learned and static stations.
     pub fn stations_count(&self) -> usize {
         self.fdb.count()

@@ -339,6 +339,14 @@ drop_reasons! {
         "The operating system refused the frame.",
         "The device vanished, or its kernel does not accept this offload.",
         "Look at `tapestry port ls` for the port's error.";
+    UnderlayMtu => "deliver.underlay-mtu",
+        "The datagram is longer than the path to the tunnel's other end takes, and is not to be fragmented.",
+        "An inner MTU that is not 50 octets (over IPv6: 70) smaller than the underlay's, or a link on the way that takes less.",
+        "Lower the network's `mtu` on all hosts to what the path takes less the tunnel's headers.";
+    UnderlayUnreachable => "deliver.underlay-unreachable",
+        "This host has no way to the tunnel's other end.",
+        "A missing route, an interface that is down, or a neighbour that does not answer.",
+        "Look at `ip route get` with the remote's address on this host.";
     PortDown => "deliver.port-down",
         "The outgoing interface is down, or its port has been given up.",
         "Somebody took the interface down or deleted it; a flood that reaches such a port counts here too.",

@@ -238,7 +238,8 @@ fn pieces_behind_a_tunnels_header_are_the_segments_behind_it() {
         behind.prepend(8).unwrap().copy_from_slice(b"tunnel 1");
         behind.offload.shift(8);
         let framed = joined(&behind, Carried::Frame(8));
-        let whole: Vec<_> = expected.iter().map(|(bytes, _)| [b"tunnel 1", bytes.as_slice()].concat()).collect();
+        let whole: Vec<_> =
+            expected.iter().map(|(bytes, _)| [b"tunnel 1", bytes.as_slice()].concat()).collect();
         assert_eq!(framed, whole);
         behind.advance(22);
         behind.offload.shift(-22);
@@ -284,7 +285,10 @@ fn what_is_unfinished_is_found_without_being_told() {
         assert_eq!(unfinished(whole.bytes(), 0, 1_450), whole.offload);
         let whole = Sample { gso_size: 1_000, ..udp }.frame();
         assert_eq!(unfinished(whole.bytes(), 1_000, 1_450), whole.offload);
-        assert!(!unfinished(whole.bytes(), 0, 1_450).is_super_segment(), "nobody can tell its datagrams apart");
+        assert!(
+            !unfinished(whole.bytes(), 0, 1_450).is_super_segment(),
+            "nobody can tell its datagrams apart"
+        );
         let mut damaged = whole;
         damaged.bytes_mut()[usize::from(l4) + 7] ^= 1;
         assert_eq!(unfinished(damaged.bytes(), 1_000, 1_450), Offload::NONE);
