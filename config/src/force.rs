@@ -1,14 +1,10 @@
 //! What a configuration may ask for that this version reads and checks but does not do: a sentence for each.
 
-use crate::derive;
 use crate::spec::Document;
 
 /// The sentences, in a fixed order. `tapestry run` warns with them and `status` shows them.
 pub(crate) fn not_in_force(document: &Document) -> Vec<String> {
     let mut sentences = Vec::new();
-    for (network, _) in derive::tunnels(document) {
-        sentences.push(format!("network {network:?} is not stretched over VXLAN in this version"));
-    }
     if let Some(overlay) = &document.overlay {
         sentences.push(format!("the overlay of network {:?} is not joined in this version", overlay.network));
     }

@@ -147,8 +147,43 @@ pub struct Status {
     pub workers: Vec<WorkerInfo>,
     /// The reasons most frames were dropped for, most first, at most five.
     pub top_drops: Vec<DropCount>,
+    /// The sockets that tunnels speak through.
+    #[serde(default)]
+    pub underlays: Vec<UnderlayInfo>,
     /// What is not as the configuration says, or not in force.
     pub warnings: Vec<Warning>,
+}
+
+/// A socket that tunnels speak through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderlayInfo {
+    /// Its address and L4 port.
+    pub local: String,
+    /// What its datagrams carry: `vxlan`, or `udp` for bare packets as flannel's UDP backend has them.
+    pub format: String,
+    /// How datagrams leave: `gso`, many a message that the kernel cuts, or `single`, because the kernel refused to.
+    pub send: String,
+    /// How they come: `gro`, many a message that the kernel has joined, or `single`.
+    pub receive: String,
+    /// How many remote ends are reached by it.
+    pub remotes: u64,
+    /// What the network, or this host, has said of datagrams to them; nothing if all is well.
+    pub troubles: Vec<TroubleInfo>,
+}
+
+/// What was said of datagrams to one remote end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubleInfo {
+    /// Its address and L4 port.
+    pub remote: String,
+    /// How often that it is not reached.
+    pub unreachable: u64,
+    /// The last time in the operating system's words: "Connection refused" if nobody listens there.
+    pub error: Option<String>,
+    /// How often that a datagram was too long for the path.
+    pub too_long: u64,
+    /// The octets of an IP packet that the path takes, if that was said.
+    pub path_mtu: Option<u32>,
 }
 
 /// Sums over all ports; `received = forwarded + consumed + parked + dropped`.

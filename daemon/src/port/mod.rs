@@ -15,6 +15,7 @@ mod nic;
 pub(crate) mod pipe;
 mod steering;
 mod tap;
+pub mod udp;
 
 pub use nic::{Link, Nic, NicQueue};
 pub use tap::{Capabilities, Origin, QUEUES_MAX, Steering, Tap, TapQueue};

@@ -11,7 +11,7 @@ use config::{Change, Changes, Compiled, Config, Leases};
 use wire::PortId;
 
 use super::device::{self, Blueprint, Device, Made};
-use super::{State, Supervisor, view};
+use super::{State, Supervisor, underlays, view};
 use crate::api::{ApiError, ErrorKind};
 use crate::events::{Event, EventKind};
 
@@ -60,6 +60,8 @@ impl Supervisor {
         let mut compiled = config::compile(&config, &mut ids);
         compiled.plan.check().expect("what the configuration's checks let pass, the plan's do");
 
+        underlays::leave_to_sockets(&mut compiled);
+        let opened = underlays::open(state, &compiled)?;
         let recruits = self.workers.recruit(compiled.workers).map_err(|error| refused("workers", &error))?;
         let steps = Steps::between(state, &compiled);
         let old_routes = reroute(state, &steps.rerouted)?;
@@ -72,7 +74,8 @@ impl Supervisor {
 
         // From here on nothing can fail but single ports, which are marked and do not concern the change.
         let plan = Arc::new(compiled.plan.clone());
-        if compiled.workers != self.workers.count() {
+        let has_new_workers = compiled.workers != self.workers.count();
+        if has_new_workers {
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
             self.workers.resize(compiled.workers, recruits, &plan);
         }
@@ -95,6 +98,7 @@ impl Supervisor {
                 Err(error) => mark_failed(state, &name, error.to_string()),
             }
         }
+        self.share(state, opened, has_new_workers);
         let refused = self.workers.configure(&plan, attaching, state.generation);
         for name in &steps.gone {
             state.devices.remove(name); // The plan without it has closed it.

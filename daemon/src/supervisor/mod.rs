@@ -17,6 +17,7 @@ mod operations;
 mod router;
 #[cfg(test)]
 mod tests;
+mod underlays;
 mod view;
 mod watch;
 
@@ -74,6 +75,8 @@ struct State {
     compiled: Compiled,
     /// By port name.
     devices: BTreeMap<String, Device>,
+    /// The sockets that tunnels speak through.
+    underlays: BTreeMap<node::UnderlayId, underlays::Opened>,
     /// How often devices have been attached.
     generation: u64,
 }
@@ -112,6 +115,7 @@ impl Supervisor {
                 ids,
                 compiled,
                 devices: BTreeMap::new(),
+                underlays: BTreeMap::new(),
                 generation: 0,
             }),
             monitor: Mutex::default(),
@@ -135,6 +139,7 @@ impl Supervisor {
         let mut state = self.state(); // A change that is being made is made to its end.
         self.workers.stop();
         state.devices.clear();
+        state.underlays.clear();
     }
 
     /// What happened, and what will.

@@ -8,7 +8,7 @@ use vswitch::Station;
 use wire::{DomainId, DropReason, Mac, PortId};
 
 use super::links::Watched;
-use super::{State, Supervisor, device};
+use super::{State, Supervisor, device, underlays};
 use crate::api::{
     DropCount, DropInfo, Membership, NetworkInfo, PortInfo, PortState, StationInfo, StationKind, Status,
     Totals, Warning, WorkerInfo,
@@ -46,6 +46,7 @@ pub(super) fn status(supervisor: &Supervisor) -> Status {
         totals: totals(&tallies),
         workers: tallies.iter().enumerate().map(|(index, tally)| worker(index, tally)).collect(),
         top_drops,
+        underlays: underlays::infos(&state),
         warnings: warnings(supervisor, &state),
     }
 }
@@ -117,7 +118,7 @@ pub(super) fn warnings(supervisor: &Supervisor, state: &State) -> Vec<Warning> {
         });
         failed.into_iter().chain(steering).chain(offload).chain(link)
     });
-    sentences.chain(devices).collect()
+    sentences.chain(devices).chain(underlays::warnings(state)).collect()
 }
 
 pub(super) fn networks(supervisor: &Supervisor) -> Vec<NetworkInfo> {
@@ -328,6 +329,13 @@ pub(super) fn drops(supervisor: &Supervisor) -> Vec<DropInfo> {
                     let id = PortId(u16::try_from(id).expect("ports are indexed by a 16-bit id"));
                     let name = state.compiled.port_name(id).unwrap_or("(removed)");
                     *by_port.entry(name.to_owned()).or_insert(0) += count;
+                }
+            }
+            for (id, counters) in tallies.iter().flat_map(|tally| tally.counters.underlays.iter().enumerate())
+            {
+                let count = counters.drops[reason.index()];
+                if count > 0 {
+                    *by_port.entry(underlays::called(&state, id)).or_insert(0) += count;
                 }
             }
             let gone: u64 = tallies.iter().map(|tally| tally.counters.gone.drops[reason.index()]).sum();

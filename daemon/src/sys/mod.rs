@@ -9,10 +9,12 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 pub mod bpf;
 pub mod burst;
 pub mod clock;
+pub mod datagram;
 pub mod namespace;
 pub mod packet;
 pub mod station;
@@ -43,6 +45,15 @@ impl std::error::Error for Tried {}
 /// What a system call that returns −1 on failure said.
 fn checked(returned: libc::c_int) -> io::Result<libc::c_int> {
     if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// setsockopt(2) with a plain C value.
+fn set_option<T>(socket: impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
+    let pointer = std::ptr::from_ref(value).cast();
+    // SAFETY: the kernel reads `len` octets, the size of `value`, for the call only. Where `value` holds a pointer (a
+    // filter) it is to as many instructions as the number beside it says, which outlive the call too.
+    checked(unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, pointer, len) }).map(drop)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! In the order of use: [`open`] (hears nothing yet), the options, [`attach_filter`], [`join`], [`bind`] (hears).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use super::checked;
+use super::{checked, set_option};
 
 /// Octets of the virtio header in front of each frame (`struct virtio_net_hdr`), in the machine's octet order.
 pub const HEADER_LEN: usize = 10;
@@ -38,7 +38,7 @@ pub fn open() -> io::Result<OwnedFd> {
 /// # Errors
 /// EINVAL on a bound ring; none on a fresh socket.
 pub fn set_header(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set(socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)
 }
 
 /// Frames that this host sends through the interface are not heard.
@@ -46,7 +46,7 @@ pub fn set_header(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// ENOPROTOOPT on a kernel older than 4.20.
 pub fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
 }
 
 /// Sets how many octets, the kernel's own structures included, may wait each way, whatever `net.core.*mem_max` says.
@@ -56,7 +56,7 @@ pub fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
 pub fn set_buffers(socket: BorrowedFd<'_>, receive: usize, send: usize) -> io::Result<()> {
     rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, receive)?;
     let send = libc::c_int::try_from(send).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &send)
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &send)
 }
 
 /// Only frames for which this classic BPF program returns more than 0 are heard. It sees them from the Ethernet header
@@ -67,7 +67,7 @@ pub fn set_buffers(socket: BorrowedFd<'_>, receive: usize, send: usize) -> io::R
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
 /// Asks the interface; the kernel takes it back when the socket is closed or the interface goes.
@@ -88,7 +88,7 @@ pub fn join(socket: BorrowedFd<'_>, index: u32, membership: Membership) -> io::R
         mr_alen: 6,
         mr_address: octets,
     };
-    set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 /// Hears and sends through the interface of this index from now on. If it is down the socket says ENETDOWN once and
@@ -141,13 +141,4 @@ pub fn take_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
 
 fn interface(index: u32) -> io::Result<libc::c_int> {
     libc::c_int::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))
-}
-
-/// setsockopt(2) with a plain C value.
-fn set<T>(socket: impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
-    let len = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
-    let pointer = std::ptr::from_ref(value).cast();
-    // SAFETY: the kernel reads `len` octets, the size of `value`, for the call only. Where `value` holds a pointer (the
-    // filter) it is to as many instructions as the number beside it says, which outlive the call too.
-    checked(unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, pointer, len) }).map(drop)
 }

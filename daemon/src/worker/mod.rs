@@ -22,6 +22,7 @@ mod resize;
 mod slot;
 #[cfg(test)]
 mod tests;
+pub(crate) mod underlay;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,11 +32,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
-use node::{Counters, Event, Node, Notice};
+use node::{Counters, Event, Node, Notice, UnderlayId, UnderlayPlan};
 use vswitch::Station;
 use wire::{DomainId, FrameBuf, PortId};
 
 use crate::port::PortIo;
+use crate::port::udp::{Underlay, UnderlayQueue};
 
 /// Workers of one process, and queues of one port. The configuration refuses more.
 pub const WORKERS_MAX: usize = 16;
@@ -56,6 +58,9 @@ enum Command {
     /// Obey the plan, if one is given, and read and write these ports of it from now on, then answer which could not be
     /// waited on. The number is their devices' generation.
     Attach(Option<Arc<node::Plan>>, Vec<(PortId, Box<dyn PortIo>)>, u64, Sender<Vec<(PortId, io::Error)>>),
+    /// Send by these underlays from now on, and receive by those whose queue does, then answer which could not be waited
+    /// on.
+    Open(Vec<(UnderlayPlan, UnderlayQueue)>, Sender<Vec<(UnderlayId, io::Error)>>),
     /// Stop using the port and close its descriptor, then answer.
     Detach(PortId, Sender<()>),
     /// Tell what has been counted.
@@ -226,6 +231,26 @@ impl Workers {
     ) -> Vec<(PortId, io::Error)> {
         ask(&self.handles()[1..], |done| Command::Handle(Event::Configure(Arc::clone(plan)), done));
         self.share_out(Some(plan), ports, generation)
+    }
+
+    /// Lets every worker send by these underlays, and the first receive. The plan that has them comes after; those that
+    /// a plan no longer has are closed with it. Returns the ones that could not be waited on.
+    pub fn open(&self, underlays: &[(UnderlayPlan, Underlay)]) -> Vec<(UnderlayId, io::Error)> {
+        let handles = self.handles();
+        let mut shares: Vec<Vec<(UnderlayPlan, UnderlayQueue)>> =
+            handles.iter().map(|_| Vec::new()).collect();
+        for (plan, underlay) in underlays {
+            for (share, queue) in shares.iter_mut().zip(underlay.queues(handles.len())) {
+                share.push((*plan, queue));
+            }
+        }
+        let mut refused = Vec::new();
+        for (handle, share) in handles.iter().zip(shares) {
+            let (done, answer) = bounded(1);
+            handle.tell(Command::Open(share, done));
+            refused.extend(answer.recv().unwrap_or_default());
+        }
+        refused
     }
 
     fn share_out(

@@ -10,11 +10,11 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use node::{Event, Gossip};
+use node::{Event, Gossip, UnderlayPlan};
 use vswitch::Station;
 use wire::{DropReason, Instant, PortId};
 
-use super::pass::{WAKE, Worker};
+use super::pass::{Turn, WAKE, Worker};
 use super::slot::Slot;
 use super::{Command, Peer, Tally};
 use crate::port::PortIo;
@@ -54,6 +54,12 @@ impl Worker {
                     let refused = ports.into_iter().filter_map(add).collect();
                     self.drain(); // What the plan made the router say, by these ports too.
                     let _ = done.send(refused);
+                }
+                Command::Open(underlays, done) => {
+                    let open = |(plan, queue): (UnderlayPlan, _)| {
+                        self.open(plan, queue).err().map(|error| (plan.id, error))
+                    };
+                    let _ = done.send(underlays.into_iter().filter_map(open).collect());
                 }
                 Command::Detach(port, done) => {
                     self.remove(port);
@@ -118,6 +124,7 @@ impl Worker {
         for stranger in strangers {
             self.remove(stranger);
         }
+        self.close_strangers();
     }
 
     /// Which of the ports that have had this id has it by the plan that holds; `None`: no port has.
@@ -161,7 +168,7 @@ impl Worker {
             self.ports.resize_with(port.index() + 1, || None);
         }
         self.ports[port.index()] = Some(Slot::new(port, serial, io, generation));
-        self.ready.push_back(port);
+        self.ready.push_back(Turn::Port(port));
         Ok(())
     }
 
@@ -173,7 +180,7 @@ impl Worker {
         }
         // Closing a descriptor takes it out of epoll too, so a refusal here changes nothing.
         let _ = self.poll.registry().deregister(&mut SourceFd(&slot.io.fd().as_raw_fd()));
-        self.ready.retain(|waiting| *waiting != port);
+        self.ready.retain(|turn| *turn != Turn::Port(port));
         Some(slot.generation)
     }
 
@@ -181,6 +188,7 @@ impl Worker {
         for slot in self.ports.iter_mut().flatten() {
             self.node.lost_outside(slot.id, DropReason::Overrun, slot.io.take_overruns());
         }
+        self.count_underlay_overruns();
         let plan = &self.node.plan().switch;
         let stations_of_port =
             plan.ports.iter().map(|port| (port.id, self.node.stations_of_port(port.id))).collect();
@@ -199,7 +207,11 @@ impl Worker {
         self.phase = Phase::Draining(now + DRAIN_WITHIN, done);
         for slot in self.ports.iter_mut().flatten().filter(|slot| !slot.is_ready) {
             slot.is_ready = true;
-            self.ready.push_back(slot.id);
+            self.ready.push_back(Turn::Port(slot.id));
+        }
+        for lay in self.underlays.iter_mut().flatten().filter(|lay| !lay.is_ready) {
+            lay.is_ready = true;
+            self.ready.push_back(Turn::Underlay(lay.id()));
         }
     }
 

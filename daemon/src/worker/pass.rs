@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mio::{Events, Poll, Token};
-use node::{Event, Node, Outbox};
+use node::{Event, Node, Outbox, UnderlayId};
 use wire::{DropReason, FrameBuf, Instant, PortId};
 
 use super::orders::Phase;
 use super::slot::{Slot, Unsent};
+use super::underlay::{Lay, TOKENS_FROM};
 use super::{Command, Entered, Handed, Options, Peer, Report, Tally, WORKERS_MAX};
 use crate::port::Fault;
 use crate::sys::clock;
 
 /// The token of messages; ports have their id.
 pub(super) const WAKE: Token = Token(usize::MAX);
+/// Whom a panic over datagrams is blamed on. The plan has no such port.
+pub(super) const NOBODY: PortId = PortId(u16::MAX);
 /// Frames read from one port before the next has its turn.
 const BURST_FRAMES_MAX: usize = 64;
 /// Octets likewise.
@@ -48,8 +51,12 @@ pub(super) struct Worker {
     pub(super) ports: Vec<Option<Slot>>,
     /// By [`PortId`]: which port has the id by the plan that holds.
     pub(super) serials: Vec<Option<u32>>,
-    /// Ports that may have frames, each once, in the order of their turns.
-    pub(super) ready: VecDeque<PortId>,
+    /// By [`UnderlayId`].
+    pub(super) underlays: Vec<Option<Lay>>,
+    /// Who may have frames, each once, in the order of their turns.
+    pub(super) ready: VecDeque<Turn>,
+    /// Numbers of sends that leave by underlays. Empty between drains.
+    pub(super) datagrams: Vec<(UnderlayId, usize)>,
     /// A frame for a peer whose channel was full. While it is here nothing is read.
     pub(super) stalled: Option<(usize, Entered)>,
     pub(super) poll: Poll,
@@ -66,15 +73,22 @@ pub(super) struct Worker {
     unreported: VecDeque<Report>,
     pub(super) tally: Tally,
     /// The port being read, handled or written: whom a panic is blamed on.
-    acting: PortId,
+    pub(super) acting: PortId,
     /// Peers that have been given something since they were last woken, by index.
     to_wake: [bool; WORKERS_MAX],
     pub(super) phase: Phase,
 }
 
+/// Who has a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Port(PortId),
+    Underlay(UnderlayId),
+}
+
 /// Whether a burst left frames behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
+pub(super) enum Rest {
     Empty,
     More,
 }
@@ -96,7 +110,9 @@ impl Worker {
             node: if peers.len() > 1 { node.with_replicas(index) } else { node },
             out: Outbox::default(),
             ports: Vec::new(),
+            underlays: Vec::new(),
             ready: VecDeque::new(),
+            datagrams: Vec::new(),
             stalled: None,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -156,11 +172,19 @@ impl Worker {
         }
         for event in &self.events {
             let Token(index) = event.token();
+            if let Some(Some(lay)) = index.checked_sub(TOKENS_FROM).and_then(|at| self.underlays.get_mut(at))
+            {
+                if !lay.is_ready {
+                    lay.is_ready = true;
+                    self.ready.push_back(Turn::Underlay(lay.id()));
+                }
+                continue;
+            }
             let Some(Some(slot)) = self.ports.get_mut(index) else { continue };
             slot.is_going |= event.is_error() && slot.io.error_is_the_end();
             if !slot.is_ready {
                 slot.is_ready = true;
-                self.ready.push_back(slot.id);
+                self.ready.push_back(Turn::Port(slot.id));
             }
         }
     }
@@ -189,8 +213,11 @@ impl Worker {
             if self.stalled.is_some() || !self.reads(now) {
                 break;
             }
-            let Some(port) = self.ready.pop_front() else { break };
-            self.serve(port);
+            match self.ready.pop_front() {
+                Some(Turn::Port(port)) => self.serve(port),
+                Some(Turn::Underlay(underlay)) => self.serve_underlay(underlay),
+                None => break,
+            }
             if !self.inbox.is_empty() {
                 // Between ports too: a peer whose frame we do not take reads nothing meanwhile.
                 self.contained(|worker| worker.take_handed(now));
@@ -209,7 +236,17 @@ impl Worker {
         let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return };
         match rest {
             Some(Rest::Empty) => slot.is_ready = false,
-            Some(Rest::More) | None => self.ready.push_back(port),
+            Some(Rest::More) | None => self.ready.push_back(Turn::Port(port)),
+        }
+    }
+
+    fn serve_underlay(&mut self, underlay: UnderlayId) {
+        let now = clock::now();
+        let rest = self.contained(|worker| worker.burst_of_datagrams(now, underlay));
+        let Some(Some(lay)) = self.underlays.get_mut(underlay.index()) else { return };
+        match rest {
+            Some(Rest::Empty) => lay.is_ready = false,
+            Some(Rest::More) | None => self.ready.push_back(Turn::Underlay(underlay)),
         }
     }
 
@@ -221,6 +258,16 @@ impl Worker {
             Err(panic) => {
                 self.out.clear_sends();
                 self.give_up_read();
+                self.datagrams.clear();
+                if self.acting == NOBODY {
+                    // The datagrams that it was about are gone; the socket is not to blame.
+                    tracing::error!(
+                        worker = self.index,
+                        "panicked over datagrams: {}",
+                        panic_text(panic.as_ref())
+                    );
+                    return None;
+                }
                 self.fail(self.acting, &format!("panicked: {}", panic_text(panic.as_ref())));
                 None
             }
@@ -252,7 +299,7 @@ impl Worker {
                 octets += frame.len();
                 unsent += frame.len();
                 self.frame(now, Entered { port, serial, frame }, stays);
-                if unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX {
+                if self.is_due(unsent) {
                     self.drain();
                     unsent = 0;
                 }
@@ -292,6 +339,11 @@ impl Worker {
             }
         }
         (Rest::More, None)
+    }
+
+    /// Whether so much is on its way out that it is to be sent before more is read.
+    pub(super) fn is_due(&self, unsent: usize) -> bool {
+        unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX
     }
 
     /// A frame from the device: another worker's, unless it `stays` whosever flow it is, or ours to handle.
@@ -363,6 +415,9 @@ impl Worker {
         for at in 0..self.out.sends().len() {
             let send = self.out.sends()[at];
             self.acting = send.port;
+            if self.takes_tunnel(at, send.port) {
+                continue;
+            }
             let Some(Some(slot)) = self.ports.get_mut(send.port.index()) else {
                 self.node.not_delivered(send.port, DropReason::PortDown);
                 continue;
@@ -383,6 +438,10 @@ impl Worker {
                     }
                 }
             }
+        }
+        if !self.datagrams.is_empty() {
+            self.acting = NOBODY;
+            self.send_datagrams();
         }
         self.out.clear_sends();
         for (port, error) in failed {

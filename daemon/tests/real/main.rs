@@ -18,6 +18,7 @@ mod support;
 mod switch;
 mod tap;
 mod traffic;
+mod tunnel;
 mod uplink;
 mod witness;
 mod workers;

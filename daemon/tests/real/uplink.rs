@@ -23,7 +23,7 @@ const NIC: &str =
 const HOST: &str = "[uplink]\nkind = \"host\"\nifname = \"tapestry0\"\naddress = [\"169.254.64.2/30\", \"fd00:64::2/64\"]\nhost_address = [\"169.254.64.1/30\", \"fd00:64::1/64\"]\n";
 
 /// Waits until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what} does not come about");

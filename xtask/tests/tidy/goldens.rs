@@ -65,6 +65,16 @@ const EXEMPT: &[Exemption] = &[
         test: "a_vanished_device_ends_its_port_and_no_other",
     },
     Exemption {
+        reason: DropReason::UnderlayMtu,
+        path: "daemon/src/worker/underlay.rs",
+        test: "what_the_kernel_says_of_a_datagram_has_a_name",
+    },
+    Exemption {
+        reason: DropReason::UnderlayUnreachable,
+        path: "daemon/src/worker/underlay.rs",
+        test: "what_the_kernel_says_of_a_datagram_has_a_name",
+    },
+    Exemption {
         reason: DropReason::Unreadable,
         path: "daemon/src/worker/tests.rs",
         test: "frames_that_the_device_loses_are_counted",
