@@ -53,6 +53,8 @@ pub(super) struct Judge {
     hops_max: Option<u32>,
     /// The segment of each host.
     segments: Vec<Option<(usize, DomainId)>>,
+    /// How often they have been reckoned.
+    pub(super) generation: u32,
     /// By switch: connections opened and events when they were last compared.
     compared: Vec<(u64, u64)>,
 }
@@ -65,6 +67,7 @@ impl Judge {
             is_over: false,
             hops_max: (!topology.spec.loops).then_some(hops_max),
             segments: Vec::new(),
+            generation: 0,
             compared: vec![(0, 0); topology.nodes.len()],
         };
         let cables: Vec<CablePlan> = topology.cables.clone();
@@ -86,6 +89,7 @@ impl Judge {
             })
         };
         self.segments = (0..hosts).map(segment).collect();
+        self.generation += 1;
     }
 
     pub(super) fn find(&mut self, at: Instant, rule: &'static str, what: String) {
@@ -111,7 +115,8 @@ impl Judge {
 
     /// A frame arrives at a host.
     pub(super) fn arrives(&mut self, now: Instant, host: usize, trail: Trail, topology: &Topology) {
-        let Some(origin) = trail.origin else { return };
+        // What was under way when segments changed may arrive by the old ones.
+        let Some(origin) = trail.origin.filter(|_| trail.generation == self.generation) else { return };
         let (own, other) = (self.segments[host], self.segments[origin]);
         if own != other {
             let (host, origin) = (&topology.hosts[host].name, &topology.hosts[origin].name);

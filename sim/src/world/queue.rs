@@ -15,6 +15,8 @@ pub(super) struct Trail {
     pub(super) hops: u32,
     /// The host that has sent it; none once a router has made another of it.
     pub(super) origin: Option<usize>,
+    /// How often switches had been configured when it was sent.
+    pub(super) generation: u32,
 }
 
 /// Something happens at a place.

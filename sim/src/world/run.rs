@@ -279,7 +279,7 @@ impl World {
             let (trail, src) = passing.get(event).copied().unwrap_or_default();
             let is_switched = frame.get(6..12) == Some(&src[..]);
             let origin = trail.origin.filter(|_| is_switched);
-            let trail = Trail { hops: trail.hops + 1, origin };
+            let trail = Trail { hops: trail.hops + 1, origin, ..trail };
             self.judge.leaves(self.now, &self.seats[node].name, trail);
             match self.seats[node].cables.get(port.index()).copied().flatten() {
                 Some((cable, end)) => self.transmit(cable, end, frame, trail),
@@ -335,7 +335,12 @@ impl World {
                 files.at_host(self.now, host, &frame)?;
             }
             if let Some((cable, end)) = self.places[host] {
-                self.transmit(cable, end, frame, Trail { hops: 0, origin: Some(host) });
+                self.transmit(
+                    cable,
+                    end,
+                    frame,
+                    Trail { hops: 0, origin: Some(host), generation: self.judge.generation },
+                );
             }
         }
         if let Some(due) = self.hosts[host].next_deadline(self.now)
