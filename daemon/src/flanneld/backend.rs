@@ -23,8 +23,11 @@ use crate::registry::network::{Backend as Kind, Network, Vxlan};
 use crate::registry::roster::Peer;
 use crate::supervisor::{self, Supervisor};
 
-/// Octets around an inner packet, whatever the underlay: flanneld takes as many for IPv6, where there are 20 more.
+/// Octets around an inner packet. flanneld takes as many over IPv6, and so does the subnet file; the device for that is given
+/// [`V6_MORE`] less, and the host's stack tells senders.
 const VXLAN_OVERHEAD: u16 = 50;
+/// What an IPv6 header is longer than an IPv4 one.
+const V6_MORE: u16 = 20;
 
 /// A running backend.
 pub(super) struct Backend {
@@ -206,7 +209,7 @@ fn tunnels(network: &Network, vxlan: Vxlan, external: &External) -> Vec<Tunnel> 
         l4_port: vxlan.l4_port,
         local,
         mac: switch::mac(external.public_v4, local.is_ipv4()),
-        mtu: mtu(network, external),
+        mtu: mtu(network, external).saturating_sub(if local.is_ipv4() { 0 } else { V6_MORE }),
     };
     let v6 = external.v6.filter(|_| network.v6.is_some());
     [Some(IpAddr::V4(external.v4)), v6.map(IpAddr::V6)].into_iter().flatten().map(tunnel).collect()
