@@ -147,6 +147,11 @@ impl Lan {
         );
         Machine { space, directory: tempfile::tempdir().unwrap(), number }
     }
+
+    /// Cuts the host's wire, or mends it.
+    pub(crate) fn wire(&self, number: u8, state: &str) {
+        run(&self.hub, &format!("ip link set h{number} {state}"));
+    }
 }
 
 impl Drop for Lan {

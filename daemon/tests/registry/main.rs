@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod away;
+mod cluster;
 mod etcd;
 mod flanneld;
 mod lan;
