@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::counters::{self, Processors};
-use crate::generate::{bulk, frames, round_trip};
+use crate::generate::flood::Flooded;
+use crate::generate::{bulk, flood, frames, round_trip};
 use crate::interrupt;
 use crate::metric::Metric;
 use crate::outcome::{Method, Run};
-use crate::site::Site;
+use crate::site::{Path, Site};
 use crate::subject::{Programs, Running, Subject};
 
 /// What subjects are asked to carry.
@@ -28,11 +29,14 @@ pub enum Workload {
     Closed,
     /// Round trips, fixed rate.
     Paced,
+    /// Round trips while somebody floods the router; of routers only.
+    Flood,
 }
 
 impl Workload {
     /// All of them, in the order they run.
-    pub const ALL: [Self; 5] = [Self::Bulk1, Self::Bulk4, Self::Frames, Self::Closed, Self::Paced];
+    pub const ALL: [Self; 6] =
+        [Self::Bulk1, Self::Bulk4, Self::Frames, Self::Closed, Self::Paced, Self::Flood];
 }
 
 impl fmt::Display for Workload {
@@ -43,6 +47,7 @@ impl fmt::Display for Workload {
             Self::Frames => "frames",
             Self::Closed => "closed",
             Self::Paced => "paced",
+            Self::Flood => "flood",
         })
     }
 }
@@ -140,6 +145,17 @@ fn carry(workload: Workload, site: &Site, method: Method, run: &mut Run) -> io::
                 (Metric::PacedP99, trips.p99),
                 (Metric::PacedP999, trips.p999),
             ]);
+        }
+        Workload::Flood if site.path == Path::Switched => {}
+        Workload::Flood => {
+            let report = flood::measure(site, method.flood_rate, method.round_trip)?;
+            aside("p99 without, µs", report.quiet.p99);
+            for (flood, Flooded { trips, offered_kfps }) in report.flooded {
+                aside(&format!("{flood:?}: p99, µs"), trips.p99);
+                aside(&format!("{flood:?}: requests lost"), trips.lost as f64);
+                aside(&format!("{flood:?}: offered, kframes/s"), offered_kfps);
+                run.figures.insert(flood.metric(), trips.p99 / report.quiet.p99);
+            }
         }
     }
     Ok(())

@@ -24,11 +24,24 @@ pub enum Metric {
     PacedP99,
     /// Its 99.9th percentile.
     PacedP999,
+    /// Round trip in the closed loop under [`SynInside`](crate::generate::flood::Flood::SynInside): its 99th percentile
+    /// against that without, as are the following.
+    FloodSynInside,
+    /// Under SYNs from outside to what is published.
+    FloodSynOutside,
+    /// Under a port scan from inside.
+    FloodScanInside,
+    /// Under a port scan from outside.
+    FloodScanOutside,
+    /// Under first fragments alone.
+    FloodHalfDatagrams,
+    /// Under a scan of the networks' addresses.
+    FloodScanSubnets,
 }
 
 impl Metric {
     /// All of them, as reports list them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::Bulk1,
         Self::Bulk4,
         Self::Frames64,
@@ -38,6 +51,12 @@ impl Metric {
         Self::PacedP50,
         Self::PacedP99,
         Self::PacedP999,
+        Self::FloodSynInside,
+        Self::FloodSynOutside,
+        Self::FloodScanInside,
+        Self::FloodScanOutside,
+        Self::FloodHalfDatagrams,
+        Self::FloodScanSubnets,
     ];
 
     /// What people call it.
@@ -52,6 +71,12 @@ impl Metric {
             Self::PacedP50 => "round trip, fixed rate, p50",
             Self::PacedP99 => "round trip, fixed rate, p99",
             Self::PacedP999 => "round trip, fixed rate, p99.9",
+            Self::FloodSynInside => "p99 under SYNs from inside, against without",
+            Self::FloodSynOutside => "p99 under SYNs from outside, against without",
+            Self::FloodScanInside => "p99 under a port scan from inside, against without",
+            Self::FloodScanOutside => "p99 under a port scan from outside, against without",
+            Self::FloodHalfDatagrams => "p99 under half datagrams, against without",
+            Self::FloodScanSubnets => "p99 under a subnet scan, against without",
         }
     }
 
@@ -66,10 +91,16 @@ impl Metric {
             | Self::PacedP50
             | Self::PacedP99
             | Self::PacedP999 => "µs",
+            Self::FloodSynInside
+            | Self::FloodSynOutside
+            | Self::FloodScanInside
+            | Self::FloodScanOutside
+            | Self::FloodHalfDatagrams
+            | Self::FloodScanSubnets => "×",
         }
     }
 
-    /// Whether more is better; less is, of a time.
+    /// Whether more is better; less is, of a time and of how much longer it becomes.
     pub fn more_is_better(self) -> bool {
         match self {
             Self::Bulk1 | Self::Bulk4 | Self::Frames64 => true,
@@ -78,7 +109,13 @@ impl Metric {
             | Self::ClosedP999
             | Self::PacedP50
             | Self::PacedP99
-            | Self::PacedP999 => false,
+            | Self::PacedP999
+            | Self::FloodSynInside
+            | Self::FloodSynOutside
+            | Self::FloodScanInside
+            | Self::FloodScanOutside
+            | Self::FloodHalfDatagrams
+            | Self::FloodScanSubnets => false,
         }
     }
 }
@@ -97,6 +134,8 @@ mod tests {
 
     #[test]
     fn times_are_better_when_smaller() {
-        assert!(Metric::ALL.iter().all(|metric| metric.more_is_better() != (metric.unit() == "µs")));
+        assert!(
+            Metric::ALL.iter().all(|metric| metric.more_is_better() != ["µs", "×"].contains(&metric.unit()))
+        );
     }
 }

@@ -40,6 +40,8 @@ pub struct Method {
     pub round_trip: Spans,
     /// Requests a second at the fixed rate.
     pub rate: u32,
+    /// Hostile frames a second.
+    pub flood_rate: u32,
 }
 
 /// A subject that took part.
@@ -172,7 +174,7 @@ pub(crate) mod example {
                 date: "2026-01-02T03:04:05Z".to_owned(),
             },
             command: "compare --repeat 2".to_owned(),
-            method: Method { rounds: 2, throughput: span, round_trip: span, rate: 5_000 },
+            method: Method { rounds: 2, throughput: span, round_trip: span, rate: 5_000, flood_rate: 50_000 },
             entrants: [Subject::Tapestry, Subject::CopyLoop, Subject::Bridge]
                 .map(|subject| Entrant { subject, version: "1.0 <beta>".to_owned() })
                 .into(),

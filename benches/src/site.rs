@@ -3,9 +3,11 @@
 //! ```text
 //!   switched  a: eth0 10.99.0.1/24 ── [ the subject, in namespace `middle` ] ── b: eth0 10.99.0.2/24
 //!   routed    a: eth0 10.99.0.1/24 ── 10.99.0.254 [ the subject ] 10.98.0.254 ── b: eth0 10.98.0.2/24
+//!             c: eth0 10.97.0.1/24 ── 10.97.0.254 [             ]
 //! ```
 //!
-//! On a routed path `a` has a default route and `b` none: it can answer only because the subject masquerades.
+//! On a routed path `a` has a default route and `b` none: it can answer only because the subject masquerades. `c` is who
+//! disturbs them.
 //!
 //! The namespaces have no names, so nothing can be left behind: they go with the value, or with the process however
 //! it ends. Every subject gets fresh ones. Endpoint interfaces have the same MAC and IP addresses and MTU 1500
@@ -119,6 +121,8 @@ pub struct Site {
     pub a: Endpoint,
     /// Who receives.
     pub b: Endpoint,
+    /// Who disturbs them from a network of its own; on a switched path nobody does.
+    pub c: Option<Endpoint>,
     /// Where the subject lives.
     pub middle: Namespace,
 }
@@ -128,6 +132,8 @@ impl Site {
     pub const A_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 254);
     /// The router's address in `b`'s network, of a routed path: whom `b` sees.
     pub const B_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 254);
+    /// The router's address in `c`'s network, of a routed path.
+    pub const C_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 97, 0, 254);
 
     /// Fresh namespaces.
     ///
@@ -146,6 +152,10 @@ impl Site {
             path,
             a: endpoint("a", Ipv4Addr::new(10, 99, 0, 1), gateway)?,
             b: endpoint("b", b, None)?,
+            c: match path {
+                Path::Switched => None,
+                Path::Routed => Some(endpoint("c", Ipv4Addr::new(10, 97, 0, 1), Some(Self::C_GATEWAY))?),
+            },
             middle: Namespace::anonymous("middle")?,
         })
     }
@@ -172,6 +182,14 @@ impl Site {
         self.ends(ifnames).into_iter().try_for_each(|(endpoint, ifname)| self.connect_one(endpoint, ifname))
     }
 
+    /// Who disturbs, on a routed path.
+    ///
+    /// # Errors
+    /// On another.
+    pub fn disturber(&self) -> io::Result<&Endpoint> {
+        self.c.as_ref().ok_or_else(|| io::Error::other("nobody disturbs a switched path"))
+    }
+
     /// Makes the veth pair of one endpoint alone.
     ///
     /// # Errors
@@ -189,9 +207,10 @@ impl Site {
     ///
     /// # Errors
     /// With what was tried.
-    pub fn address_router(&self, ifnames: [&str; 2]) -> io::Result<()> {
+    pub fn address_router(&self, ifnames: [&str; 3]) -> io::Result<()> {
         converse(&self.middle, async |handle| {
-            for (ifname, address) in ifnames.into_iter().zip([Self::A_GATEWAY, Self::B_GATEWAY]) {
+            let addresses = [Self::A_GATEWAY, Self::B_GATEWAY, Self::C_GATEWAY];
+            for (ifname, address) in ifnames.into_iter().zip(addresses) {
                 let link = LinkUnspec::new_with_name(ifname).address(mac_of(address).0.to_vec());
                 handle.link().set(link.build()).execute().await?;
                 let index = index_of(handle, ifname).await?;
@@ -235,7 +254,7 @@ impl Site {
 }
 
 /// A MAC address as `config` would derive it from the address.
-fn mac_of(address: Ipv4Addr) -> Mac {
+pub(crate) fn mac_of(address: Ipv4Addr) -> Mac {
     let [a, b, c, d] = address.octets();
     Mac([0x02, 0x42, a, b, c, d])
 }

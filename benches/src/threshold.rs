@@ -19,6 +19,8 @@ enum What {
     Ratio(Metric, Subject),
     /// The same, ours routing and masquerading.
     Routed(Metric, Subject),
+    /// Ours, routing and masquerading, by itself: the median of the rounds.
+    Itself(Metric),
     /// A figure that stands alone.
     Alone(&'static str, fn(&Alone) -> Option<f64>),
 }
@@ -31,15 +33,21 @@ enum Bound {
 }
 
 /// All promises. "×" is a ratio of medians of one run.
-pub const THRESHOLDS: [Threshold; 29] = {
+pub const THRESHOLDS: [Threshold; 35] = {
     use Bound::{AtLeast, AtMost, Below};
-    use Metric::{Bulk1, Bulk4, ClosedP50, Frames64};
+    use Metric::{
+        Bulk1, Bulk4, ClosedP50, FloodHalfDatagrams, FloodScanInside, FloodScanOutside, FloodScanSubnets,
+        FloodSynInside, FloodSynOutside, Frames64,
+    };
     use Subject::{Bridge, CopyLoop, LinuxNat, OvsTap, Tapestry, Vde};
     const fn ratio(metric: Metric, against: Subject, bound: Bound) -> Threshold {
         Threshold { what: What::Ratio(metric, against), bound }
     }
     const fn routed(metric: Metric, against: Subject, bound: Bound) -> Threshold {
         Threshold { what: What::Routed(metric, against), bound }
+    }
+    const fn flood(metric: Metric) -> Threshold {
+        Threshold { what: What::Itself(metric), bound: AtMost(2.0) }
     }
     const fn alone(name: &'static str, of: fn(&Alone) -> Option<f64>, bound: Bound) -> Threshold {
         Threshold { what: What::Alone(name, of), bound }
@@ -59,6 +67,12 @@ pub const THRESHOLDS: [Threshold; 29] = {
         routed(Bulk4, Tapestry, AtLeast(0.95)),
         routed(Bulk1, LinuxNat, AtLeast(0.85)),
         routed(Frames64, LinuxNat, AtLeast(1.3)),
+        flood(FloodSynInside),
+        flood(FloodSynOutside),
+        flood(FloodScanInside),
+        flood(FloodScanOutside),
+        flood(FloodHalfDatagrams),
+        flood(FloodScanSubnets),
         alone("idle, 100 ports: share of a core, %", |alone| Some(alone.idle_share? * 100.0), Below(1.0)),
         alone("idle, 100 ports: memory, MiB", |alone| alone.idle_mib, Below(64.0)),
         alone("in memory, 10 stations: Mframes/s", |alone| alone.corridor_10_mfps, AtLeast(20.0)),
@@ -117,6 +131,14 @@ impl Threshold {
                 let ratio = outcome.ratio(Subject::TapestryNat, against, metric);
                 let what = format!("{}, routed + masqueraded, against {against}", metric.title());
                 (what, ratio.map(|ratio| ratio.median), " ×")
+            }
+            What::Itself(metric) => {
+                let summary = outcome.summary(Subject::TapestryNat, metric);
+                (
+                    format!("routed + masqueraded: {}", metric.title()),
+                    summary.map(|summary| summary.median),
+                    " ×",
+                )
             }
             What::Alone(name, of) => (name.to_owned(), of(&outcome.alone), ""),
         };

@@ -1,5 +1,5 @@
 //! A whole, very short comparison with real namespaces, devices and generators: of the copy loop and the bridge, which
-//! need nothing installed. Needs root and /dev/net/tun; says so and passes without.
+//! need nothing installed and route nothing. Needs root and /dev/net/tun; says so and passes without.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use benches::subject::{Programs, Subject};
 
 fn shortest(subjects: &[Subject], workloads: &[Workload], compare_program: PathBuf) -> Vec<Run> {
     let spans = Spans { warm_up: Duration::from_millis(50), measured: Duration::from_millis(150) };
-    let method = Method { rounds: 1, throughput: spans, round_trip: spans, rate: 1_000 };
+    let method = Method { rounds: 1, throughput: spans, round_trip: spans, rate: 1_000, flood_rate: 10_000 };
     let programs = Programs { tapestry: PathBuf::new(), compare: compare_program };
     compare(subjects, workloads, method, &programs, |_| {}).expect("nobody interrupts")
 }
@@ -35,7 +35,7 @@ fn every_workload_gets_through_every_kind_of_subject() {
     assert_eq!(runs.len(), subjects.len());
     for run in runs {
         assert!(run.failures.is_empty(), "{}: {:?}", run.subject, run.failures);
-        for metric in Metric::ALL {
+        for metric in Metric::ALL.into_iter().filter(|metric| metric.unit() != "×") {
             assert!(run.figures[&metric] > 0.0, "{}, {}", run.subject, metric.title());
         }
         assert!(run.asides["frames: offered, kframes/s"] > 0.0, "{:?}", run.asides);

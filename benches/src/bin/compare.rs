@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use benches::comparison::{Workload, compare};
 use benches::corridor::{Corridor, octets_per_station};
-use benches::generate::Spans;
+use benches::generate::{Spans, flood};
 use benches::machine::Machine;
 use benches::outcome::{Absent, Alone, Entrant, Method, Outcome, Run};
 use benches::routed::{Opener, Routed, Way, million, publish};
@@ -39,6 +39,9 @@ struct Arguments {
     /// Requests a second of the fixed-rate workload
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    /// Hostile frames a second of the floods
+    #[arg(long, default_value_t = flood::RATE, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    flood_rate: u32,
     /// Write report.json, report.md and chart.svg into this directory
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -125,7 +128,13 @@ fn method(arguments: &Arguments) -> Method {
         (usize::from(arguments.repeat), (millis(500), millis(3_000)), (millis(300), millis(2_000)))
     };
     let spans = |(warm_up, measured)| Spans { warm_up, measured };
-    Method { rounds, throughput: spans(throughput), round_trip: spans(round_trip), rate: arguments.rate }
+    Method {
+        rounds,
+        throughput: spans(throughput),
+        round_trip: spans(round_trip),
+        rate: arguments.rate,
+        flood_rate: arguments.flood_rate,
+    }
 }
 
 /// Who takes part, and who cannot.

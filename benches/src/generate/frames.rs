@@ -12,15 +12,13 @@
 
 use std::io;
 use std::net::{SocketAddrV4, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tapestry::sys::burst::BurstSocket;
 use wire::Mac;
 
 use super::Spans;
+use super::sender::Sender;
 use crate::interrupt;
 use crate::site::{Endpoint, Site};
 
@@ -48,7 +46,9 @@ pub fn measure(site: &Site, spans: Spans) -> io::Result<Frames> {
     let std::net::SocketAddr::V4(address) = sink.local_addr()? else {
         unreachable!("it was bound to an IPv4 address")
     };
-    let generator = Generator::start(site, address)?;
+    let (socket, frame) = (site.a.within(|| BurstSocket::open(Endpoint::IFNAME))?, datagram(site, address));
+    // A full queue refuses a frame, and with it the rest of the burst: that one was offered, too.
+    let generator = Sender::start(move || Ok((socket.send_copies(&frame, BURST)? + 1).min(BURST) as u64));
     interrupt::sleep(spans.warm_up)?;
     let (delivered_before, offered_before, began) =
         (site.b.frames_received()?, generator.offered(), Instant::now());
@@ -61,50 +61,6 @@ pub fn measure(site: &Site, spans: Spans) -> io::Result<Frames> {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "not one of the small frames arrived"));
     }
     Ok(Frames { delivered_kfps: kfps(delivered), offered_kfps: kfps(offered) })
-}
-
-/// The sending thread; ends when dropped.
-struct Generator {
-    offered: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl Generator {
-    fn start(site: &Site, to: SocketAddrV4) -> io::Result<Self> {
-        let socket = site.a.within(|| BurstSocket::open(Endpoint::IFNAME))?;
-        let frame = datagram(site, to);
-        let (offered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (counted, stopped) = (Arc::clone(&offered), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                // A full queue refuses a frame, and with it the rest of the burst: that one was offered, too.
-                let sent = socket.send_copies(&frame, BURST)?;
-                counted.fetch_add((sent + 1).min(BURST) as u64, Ordering::Relaxed);
-            }
-            Ok(())
-        });
-        Ok(Self { offered, stop, thread: Some(thread) })
-    }
-
-    fn offered(&self) -> u64 {
-        self.offered.load(Ordering::Relaxed)
-    }
-
-    fn stop(mut self) -> io::Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("it is taken once, here or in drop");
-        thread.join().expect("the generator does not panic")
-    }
-}
-
-impl Drop for Generator {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
 }
 
 fn datagram(site: &Site, to: SocketAddrV4) -> [u8; FRAME_LEN] {
@@ -126,19 +82,25 @@ pub fn udp_frame(src: Mac, dst: Mac, from: SocketAddrV4, to: SocketAddrV4) -> [u
     frame[23] = 17;
     frame[26..30].copy_from_slice(&from.ip().octets());
     frame[30..34].copy_from_slice(&to.ip().octets());
-    let checksum = ip_checksum(&frame[14..34]);
-    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    seal(&mut frame);
     frame[34..36].copy_from_slice(&from.port().to_be_bytes());
     frame[36..38].copy_from_slice(&to.port().to_be_bytes());
     frame[38..40].copy_from_slice(&UDP_LEN.to_be_bytes());
     frame
 }
 
-/// RFC 1071, in its plainest form: the packet path's own is what other benches measure.
-fn ip_checksum(header: &[u8]) -> u16 {
-    let sum: u32 = header.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+/// Makes the IP header's checksum right.
+pub(super) fn seal(frame: &mut [u8; FRAME_LEN]) {
+    frame[24..26].fill(0);
+    let checksum = checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// RFC 1071, in its plainest form, of whole words: the packet path's own is what other benches measure.
+pub(super) fn checksum(octets: &[u8]) -> u16 {
+    let sum: u32 = octets.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
-    !u16::try_from((folded & 0xffff) + (folded >> 16)).expect("ten words carry at most once more")
+    !u16::try_from((folded & 0xffff) + (folded >> 16)).expect("so few words carry at most once more")
 }
 
 #[cfg(test)]
@@ -149,7 +111,7 @@ mod tests {
     fn the_frame_is_a_datagram_with_a_true_ip_checksum() {
         let address = |text: &str| text.parse().unwrap();
         let frame = udp_frame(Mac([2; 6]), Mac([4; 6]), address("10.0.0.1:9"), address("10.0.0.2:7"));
-        assert_eq!(ip_checksum(&frame[14..34]), 0, "a header with its checksum sums to zero");
+        assert_eq!(checksum(&frame[14..34]), 0, "a header with its checksum sums to zero");
         assert_eq!(usize::from(u16::from_be_bytes([frame[16], frame[17]])) + 14, FRAME_LEN);
         assert_eq!(frame[36..38], [0, 7]);
     }

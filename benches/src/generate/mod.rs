@@ -2,8 +2,10 @@
 //! so that a run needs nothing but Rust and root, and all subjects are asked exactly the same.
 
 pub mod bulk;
+pub mod flood;
 pub mod frames;
 pub mod round_trip;
+mod sender;
 
 use std::time::Duration;
 

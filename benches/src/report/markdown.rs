@@ -57,13 +57,14 @@ fn conditions(page: &mut Page, outcome: &Outcome) {
     page.line(&format!("- Date: {}", machine.date));
     page.line(&format!(
         "- {} rounds; throughput {} s after {} s of warm-up, round trips {} s after {} s; fixed rate {}/s, timed from \
-         when each request was due",
+         when each request was due; floods of {} frames/s",
         method.rounds,
         method.throughput.measured.as_secs_f64(),
         method.throughput.warm_up.as_secs_f64(),
         method.round_trip.measured.as_secs_f64(),
         method.round_trip.warm_up.as_secs_f64(),
-        method.rate
+        method.rate,
+        method.flood_rate
     ));
     page.line("- Nothing is pinned to a core: subject, sender and receiver share the cores as the scheduler decides");
 }

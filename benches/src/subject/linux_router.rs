@@ -1,6 +1,7 @@
-//! Linux as the router: veth pairs, forwarding on, and one nftables rule that masquerades, as Docker sets it up.
+//! Linux as the router: veth pairs, forwarding on, and two nftables rules as Docker sets them up: one masquerades, one
+//! publishes a port.
 //!
-//! One rule and nothing else: a Docker host walks some dozen rules more for each connection's first packet.
+//! Those and nothing else: a Docker host walks some dozen rules more for each connection's first packet.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,9 @@ use crate::site::Site;
 const PROGRAM: &str = "nft";
 const RULES: &str = "add table ip bench; \
      add chain ip bench out { type nat hook postrouting priority srcnat; }; \
-     add rule ip bench out oifname pb masquerade";
+     add rule ip bench out oifname pb masquerade; \
+     add chain ip bench in { type nat hook prerouting priority dstnat; }; \
+     add rule ip bench in iifname pb tcp dport 8080 dnat to 10.99.0.1:80";
 
 pub(super) fn version() -> io::Result<String> {
     let nft = process::first_line(&process::find(PROGRAM)?, "--version")?;
@@ -22,9 +25,11 @@ pub(super) fn version() -> io::Result<String> {
 }
 
 pub(super) fn start(site: &Site) -> io::Result<Running> {
-    const PORTS: [&str; 2] = ["pa", "pb"];
-    site.connect_by_veth(PORTS)?;
-    site.address_router(PORTS)?;
+    let ports = ["pa", "pb", "pc"];
+    let [a, b, c] = ports;
+    site.connect_by_veth([a, b])?;
+    site.connect_one(site.disturber()?, c)?;
+    site.address_router(ports)?;
     let nft = process::find(PROGRAM)?;
     // Both belong to the network namespace of the thread that asks.
     site.middle

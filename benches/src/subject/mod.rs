@@ -97,7 +97,9 @@ impl Subject {
             Self::TapestryNat => {
                 "`tapestry run`, one worker, routing + masquerade from a TAP to an uplink (`nic`) on veth"
             }
-            Self::LinuxNat => "Linux routing + nftables masquerade over veth, that one rule loaded",
+            Self::LinuxNat => {
+                "Linux routing + nftables over veth, two rules loaded: masquerade, one published port"
+            }
         }
     }
 

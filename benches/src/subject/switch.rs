@@ -13,33 +13,37 @@ use crate::site::{Endpoint, Site};
 pub(super) fn start(site: &Site, program: &Path) -> io::Result<Running> {
     let mut text = "workers = 1\n\n[network.bench]\nsubnet = [\"10.99.0.0/24\"]\n".to_owned();
     for (endpoint, name) in site.ends(["a", "b"]) {
-        text += &port(endpoint, name);
+        text += &port(endpoint, name, "bench");
     }
     let mut switch = run(site, program, &text)?;
     has_port(&mut switch, &site.b)?;
     Ok(Running::of(vec![switch]))
 }
 
-/// The same as a router: `a` in a network that masquerades, `b` behind the uplink, a veth pair.
+/// The same as a router: `a` and `c` in networks that masquerade, `b` behind the uplink, a veth pair.
 pub(super) fn start_nat(site: &Site, program: &Path) -> io::Result<Running> {
     const UPLINK: &str = "pb";
     site.connect_one(&site.b, UPLINK)?;
     let text = format!(
         "workers = 1\n\n[network.bench]\nsubnet = [\"10.99.0.0/24\"]\ngateway = [\"{}\"]\nmasquerade = true\n\
-         \n[uplink]\nkind = \"nic\"\nifname = \"{UPLINK}\"\naddress = [\"{}/{}\"]\n{}",
+         \n[network.other]\nsubnet = [\"10.97.0.0/24\"]\ngateway = [\"{}\"]\nmasquerade = true\n\
+         \n[[publish]]\nlisten = \"0.0.0.0:8080\"\nto = \"a:80\"\n\
+         \n[uplink]\nkind = \"nic\"\nifname = \"{UPLINK}\"\naddress = [\"{}/{}\"]\n{}{}",
         Site::A_GATEWAY,
+        Site::C_GATEWAY,
         Site::B_GATEWAY,
         Endpoint::PREFIX_LEN,
-        port(&site.a, "a"),
+        port(&site.a, "a", "bench"),
+        port(site.disturber()?, "c", "other"),
     );
     let mut switch = run(site, program, &text)?;
-    has_port(&mut switch, &site.a)?;
+    has_port(&mut switch, site.disturber()?)?;
     Ok(Running::of(vec![switch]))
 }
 
-fn port(endpoint: &Endpoint, name: &str) -> String {
+fn port(endpoint: &Endpoint, name: &str, network: &str) -> String {
     format!(
-        "\n[port.{name}]\nnetwork = \"bench\"\nnetns = \"{}\"\nifname = \"{}\"\naddress = [\"{}/{}\"]\n",
+        "\n[port.{name}]\nnetwork = \"{network}\"\nnetns = \"{}\"\nifname = \"{}\"\naddress = [\"{}/{}\"]\n",
         endpoint.namespace.path().display(),
         Endpoint::IFNAME,
         endpoint.address,

@@ -1,4 +1,4 @@
-//! A raw packet socket (packet(7)) for load: one frame sent many times a call, past the interface's queueing discipline.
+//! A raw packet socket (packet(7)) for load: many frames a call, past the interface's queueing discipline.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -38,17 +38,28 @@ impl BurstSocket {
     /// # Errors
     /// ENETDOWN while the interface is down, ENXIO once it is gone, EMSGSIZE if the frame exceeds its MTU.
     pub fn send_copies(&self, frame: &[u8], count: usize) -> io::Result<usize> {
-        assert!(count <= COPIES_MAX, "{count} copies are more than a call takes");
-        let mut octets = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
-        // SAFETY: both are plain C structures for which all zeros is a valid value (no address, no control data).
+        self.send(std::iter::repeat_n(frame, count))
+    }
+
+    /// Sends these frames, at most [`COPIES_MAX`]. Returns how many the interface took, as [`BurstSocket::send_copies`].
+    ///
+    /// # Errors
+    /// As [`BurstSocket::send_copies`].
+    pub fn send<'a>(&self, frames: impl ExactSizeIterator<Item = &'a [u8]>) -> io::Result<usize> {
+        let count = frames.len();
+        assert!(count <= COPIES_MAX, "{count} frames are more than a call takes");
+        let mut octets = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; COPIES_MAX];
+        // SAFETY: a plain C structure for which all zeros is a valid value (no address, no control data).
         let mut messages: [libc::mmsghdr; COPIES_MAX] = unsafe { std::mem::zeroed() };
-        for message in &mut messages[..count] {
-            message.msg_hdr.msg_iov = &raw mut octets;
+        for ((octets, message), frame) in octets.iter_mut().zip(&mut messages).zip(frames) {
+            *octets = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+            message.msg_hdr.msg_iov = &raw mut *octets;
             message.msg_hdr.msg_iovlen = 1;
         }
         let count = u32::try_from(count).expect("it is at most COPIES_MAX");
-        // SAFETY: the first `count` messages each point to one iovec that describes `frame`, and all three live until
-        // the call returns. Sending only reads the frame, although an iovec cannot say so.
+        // SAFETY: the first `count` messages each point to one iovec that describes a frame (the frames outlive the call,
+        // and a message that no frame was there for describes no octets at all). Sending only reads them, although an
+        // iovec cannot say so.
         let sent = unsafe { libc::sendmmsg(self.file.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         match checked(sent) {
             Ok(sent) => Ok(usize::try_from(sent).expect("checked() lets no negative number pass")),
