@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use wire::checksum::Sum;
 use wire::ethernet::HEADER_LEN;
 use wire::headers::{
-    Family, Fragment, Headers, PROTOCOL_ICMPV4, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP,
+    Family, Fragment, HeaderError, Headers, PROTOCOL_ICMPV4, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP,
 };
 use wire::{DropReason, FrameBuf};
 
@@ -67,10 +67,11 @@ impl Packet {
     ///
     /// # Errors
     /// `route.malformed-ip` if it is no packet of either version, is cut short, contradicts itself or its header
-    /// checksum is wrong; `route.fragment-tiny` if the first fragment does not hold its L4 header (RFC 1858 §3).
+    /// checksum is wrong; `route.fragment-tiny` if the first fragment does not hold all its headers (RFC 1858 §3,
+    /// RFC 7112 §5).
     pub fn parse(frame: &FrameBuf) -> Result<Self, DropReason> {
         let bytes = frame.bytes();
-        let headers = Headers::parse(bytes).map_err(|_| refusal(bytes))?;
+        let headers = Headers::parse(bytes).map_err(refusal)?;
         let (Some(src), Some(dst)) = (headers.src(bytes), headers.dst(bytes)) else {
             return Err(DropReason::MalformedIp);
         };
@@ -145,10 +146,13 @@ impl Packet {
     }
 }
 
-/// Why a frame that has no headers is refused: a first fragment that ends within its L4 header has a name of its own.
+/// Why a frame that has no headers is refused: a first fragment that ends within them has a name of its own.
 #[cold]
-fn refusal(bytes: &[u8]) -> DropReason {
-    let is_v4 = bytes.get(12..14) == Some(&[0x08, 0x00]);
-    let is_first_of_several = bytes.get(20).is_some_and(|flags| flags & 0x20 != 0);
-    if is_v4 && is_first_of_several { DropReason::FragmentTiny } else { DropReason::MalformedIp }
+const fn refusal(error: HeaderError) -> DropReason {
+    match error {
+        HeaderError::FragmentTiny => DropReason::FragmentTiny,
+        HeaderError::NotIp | HeaderError::Truncated | HeaderError::Malformed | HeaderError::ExtensionsMax => {
+            DropReason::MalformedIp
+        }
+    }
 }

@@ -119,6 +119,8 @@ pub enum HeaderError {
     Malformed,
     /// More than [`EXTENSIONS_MAX`] extension headers.
     ExtensionsMax,
+    /// A first fragment ends before its headers do: all of them have to be in it (RFC 1858 §3, RFC 7112 §5).
+    FragmentTiny,
 }
 
 impl Headers {
@@ -134,7 +136,7 @@ impl Headers {
             ETHERTYPE_IPV6 => Self::walk_ipv6(frame, l3)?,
             _ => return Err(HeaderError::NotIp),
         };
-        headers.with_l4(frame)
+        headers.with_l4(frame).map_err(|error| headers.named(error))
     }
 
     /// Walks the headers of a packet given from its IP header on.
@@ -247,7 +249,14 @@ impl Headers {
         headers.walk_extensions(packet)
     }
 
+    /// Why a packet with these headers so far has no others.
+    fn named(&self, error: HeaderError) -> HeaderError {
+        let is_tiny = self.fragment == Fragment::First && error == HeaderError::Truncated;
+        if is_tiny { HeaderError::FragmentTiny } else { error }
+    }
+
     fn walk_extensions(mut self, packet: &[u8]) -> Result<Self, HeaderError> {
+        let mut is_in_pieces = false;
         for walked in 0..=EXTENSIONS_MAX {
             let len_of = |extension: &[u8; 2]| match self.protocol {
                 PROTOCOL_HOP_BY_HOP | PROTOCOL_ROUTING | PROTOCOL_DESTINATION_OPTIONS => {
@@ -264,22 +273,24 @@ impl Headers {
             if self.protocol == PROTOCOL_HOP_BY_HOP && walked > 0 {
                 return Err(HeaderError::Malformed);
             }
-            let extension: &[u8; 8] = chunk(packet, self.l4)?;
+            let extension: &[u8; 8] = chunk(packet, self.l4).map_err(|error| self.named(error))?;
             let len = len_of(&[extension[0], extension[1]]).ok_or(HeaderError::Malformed)?;
             if self.protocol == PROTOCOL_AUTHENTICATION && extension[1] == 0 {
                 return Err(HeaderError::Malformed); // Shorter than its fixed part (RFC 4302 §2).
             }
             if self.protocol == PROTOCOL_FRAGMENT {
+                if core::mem::replace(&mut is_in_pieces, true) {
+                    return Err(HeaderError::Malformed); // Two could say two things.
+                }
                 let field = be16(extension, 2);
-                let part = Fragment::of(field >> 3, field & 1 != 0);
-                self.fragment = if part == Fragment::Whole { self.fragment } else { part };
+                self.fragment = Fragment::of(field >> 3, field & 1 != 0);
             }
             self.routed |= self.protocol == PROTOCOL_ROUTING;
             self.protocol = extension[0];
             self.l4 += len;
             self.payload = self.l4;
             if self.l4 > self.end {
-                return Err(HeaderError::Truncated);
+                return Err(self.named(HeaderError::Truncated));
             }
         }
         Err(HeaderError::ExtensionsMax)
