@@ -80,7 +80,7 @@ impl Neighbours {
     /// Somebody new asks us. He displaces nobody whom packets have been sent to.
     fn meet(&mut self, turn: &mut Turn, name: NeighbourName, mac: Mac) {
         if !self.table.make_room(name.domain, Class::Known, false) {
-            turn.notice(Notice::NeighboursFull { domain: name.domain });
+            self.tell_full(turn, name.domain);
             return;
         }
         let mut entry = Entry::new(name, NeighbourState::Stale, mac, turn.now);
@@ -99,7 +99,7 @@ impl Neighbours {
         let is_used = self.release(turn, name, mac);
         if !has_room {
             self.table.remove(name); // The next packet asks again.
-            turn.notice(Notice::NeighboursFull { domain: name.domain });
+            self.tell_full(turn, name.domain);
             return;
         }
         let is_answer = is_wanted && matches!(evidence, Evidence::Answer { .. });

@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) answers: TokenBucket,
     /// Questions that it may still ask.
     pub(super) questions: TokenBucket,
+    /// When people were last told that there is no room for new neighbours.
+    pub(super) full_told: Option<Instant>,
     /// `None` if no router is advertised here.
     pub(super) advertiser: Option<Advertiser>,
 }
@@ -44,6 +46,7 @@ impl Link {
         let addresses = gateway.addresses.iter().copied().chain([link_local.into()]);
         let defended = |address| earlier.as_ref().and_then(|link| link.defended(address));
         let own = addresses.map(|address| Own { address, defended: defended(address) }).collect();
+        let full_told = earlier.as_ref().and_then(|link| link.full_told);
         let (answers, questions, advertiser) = match earlier {
             Some(link) => (link.answers, link.questions, link.advertiser),
             None => (
@@ -54,7 +57,7 @@ impl Link {
         };
         let advertiser = advertises(gateway).then(|| advertiser.unwrap_or_else(|| Advertiser::new(now)));
         let subnets = gateway.subnets.clone();
-        Self { mac, link_local, own, subnets, mtu: gateway.mtu, answers, questions, advertiser }
+        Self { mac, link_local, own, subnets, mtu: gateway.mtu, answers, questions, full_told, advertiser }
     }
 
     pub(super) fn owns(&self, address: IpAddr) -> bool {

@@ -80,6 +80,8 @@ pub const STALE_MAX: Duration = Duration::from_secs(600);
 pub const QUESTIONS_PER_SECOND_MAX: u64 = 1_000;
 /// Questions that one domain hears at once after a pause.
 pub const QUESTIONS_BURST_MAX: u64 = 256;
+/// After what time people are told again that a domain has no room for new neighbours.
+pub const FULL_TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// Packets that wait for [`Neighbours::take_failed`]. Further ones are dropped as `route.neighbour-unreachable`, and their
 /// senders are not told.
 pub const FAILED_MAX: usize = 64;
@@ -225,7 +227,8 @@ impl Neighbours {
     }
 
     /// An upper layer says that packets of ours reach the neighbour (RFC 4861 §7.3.1). Cheap: while it is reachable it is
-    /// one hash look-up.
+    /// one hash look-up. The router does not call it: that look-up for each answer would cost more than the probe, one
+    /// frame to one station, that a busy neighbour gets every half minute.
     pub fn confirm(&mut self, now: Instant, domain: DomainId, address: IpAddr) {
         let name = NeighbourName { domain, address };
         let Some(entry) = self.table.touch(name) else { return };
@@ -312,12 +315,21 @@ impl Neighbours {
         }
         self.table.remove(name); // It had failed, some time ago.
         if !self.table.make_room(name.domain, Class::Unresolved, true) {
-            turn.notice(Notice::NeighboursFull { domain: name.domain });
+            self.tell_full(turn, name.domain);
             return Err(DropReason::NeighboursMax);
         }
         self.table.insert(Entry::new(name, NeighbourState::Incomplete, Mac::default(), turn.now));
         self.ask(turn, name);
         Ok(())
+    }
+
+    /// Tells people that a domain has no room for a new neighbour, unless they have been told lately.
+    pub(super) fn tell_full(&mut self, turn: &mut Turn, domain: DomainId) {
+        let Some(link) = self.link_mut(domain) else { return };
+        if link.full_told.is_none_or(|told| turn.now.since(told) >= FULL_TOLD_AGAIN) {
+            link.full_told = Some(turn.now);
+            turn.notice(Notice::NeighboursFull { domain });
+        }
     }
 
     fn park(
