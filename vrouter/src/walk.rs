@@ -95,7 +95,7 @@ impl Router {
     }
 
     /// An ICMP error: about a connection it goes where the connection's packets come from, its quote turned back. About
-    /// anything else it is a packet like others, unless it comes from outside or is for the router, which has sent
+    /// anything else it is a packet like others, under the access list too, unless it comes from outside or is for the router, which has sent
     /// nothing that it could be about.
     fn icmp_error(
         &mut self,
@@ -120,6 +120,7 @@ impl Router {
                 is_invited: false,
             };
             policy::check_sides(&self.interfaces, &attempt)?;
+            self.acl.check(turn, &attempt, true)?;
             return self.leave(turn, arrival, packet, None, way, frame);
         };
         // The quoted packet had been sent by `back.src`; whoever reports about it keeps its own address, unless the

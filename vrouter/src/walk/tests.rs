@@ -454,6 +454,32 @@ fn policy_has_its_names() {
 }
 
 #[test]
+fn icmp_errors_about_nothing_known_are_under_the_access_list() {
+    let mut restricted = plan();
+    let deny = AclRule {
+        action: AclAction::Deny,
+        from: AclEnd::Domain(B),
+        to: AclEnd::Domain(A),
+        protocol: None,
+        l4_ports: None,
+    };
+    restricted.acl = Vec::from([deny]);
+    let mut world = World::new(restricted);
+    let about = |l4_port| {
+        let quote = udp(("172.16.0.2", l4_port), ("172.17.0.2", 7)).bytes()[14..].to_vec();
+        Sample::icmp("172.17.0.2", "172.16.0.2", 3, 3, &[&[0; 4][..], &quote].concat())
+    };
+    check(
+        &mut world,
+        &[
+            (A, udp(("172.16.0.2", 5), ("172.17.0.2", 7)), "2 Udp 172.16.0.2:5 > 172.17.0.2:7 ttl 63"),
+            (B, about(5), "1 icmp 3/3 172.17.0.2 > 172.16.0.2 ttl 63 about 172.16.0.2:5 > 172.17.0.2:7"),
+            (B, about(6), "route.acl-denied"),
+        ],
+    );
+}
+
+#[test]
 fn isolated_networks_meet_only_at_what_is_published() {
     let mut isolated = plan();
     for gateway in &mut isolated.gateways[..2] {
