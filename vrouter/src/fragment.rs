@@ -162,6 +162,18 @@ impl Fragments {
         Ok(if piece.start == 0 { Pieces::Whole } else { Pieces::Later(flow) })
     }
 
+    /// From now on only pieces of domains that are `kept` are remembered: another network may have the name of one that is
+    /// gone. What was parked of those ends as `route.no-route`.
+    pub fn configure(&mut self, turn: &mut Turn, is_kept: impl Fn(DomainId) -> bool) {
+        let mut next = self.table.oldest();
+        while let Some(at) = next {
+            next = self.table.younger(at);
+            if !is_kept(self.table.get(at).name.domain()) {
+                self.forget(turn, at, DropReason::NoRoute);
+            }
+        }
+    }
+
     /// The next piece whose first has come, with the port and the domain that it came in through: untouched, to be walked
     /// as if it had just come.
     pub fn released(&mut self) -> Option<(PortId, DomainId, FrameBuf)> {

@@ -90,7 +90,12 @@ impl Router {
     /// From now on this plan holds. It has been checked ([`RouterPlan::check`]). What it leaves untouched stays:
     /// neighbours, connections, counters.
     pub fn configure(&mut self, turn: &mut Turn, plan: &RouterPlan) {
-        self.interfaces = Interfaces::new(plan);
+        let before = core::mem::replace(&mut self.interfaces, Interfaces::new(plan));
+        let address = |interfaces: &Interfaces, domain| {
+            interfaces.in_domain(domain).map(|interface| (interface.mac, interface.gateway.subnets.clone()))
+        };
+        let is_same = |domain| address(&before, domain) == address(&self.interfaces, domain);
+        self.fragments.configure(turn, is_same);
         self.fib = Arc::clone(&plan.fib);
         self.mss_clamp = plan.nat.mss_clamp;
         self.acl.configure(&plan.acl);

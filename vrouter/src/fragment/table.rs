@@ -204,6 +204,11 @@ impl Table {
         self.by_age.oldest
     }
 
+    /// The one that came next after `at`.
+    pub(super) fn younger(&self, at: At) -> Option<At> {
+        self.get(at).links[BY_AGE].newer
+    }
+
     /// The one whose pieces have been parked the longest.
     pub(super) fn oldest_waiting(&self) -> Option<At> {
         self.by_waiting.oldest

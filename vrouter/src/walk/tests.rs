@@ -480,6 +480,23 @@ fn icmp_errors_about_nothing_known_are_under_the_access_list() {
 }
 
 #[test]
+fn pieces_of_a_network_that_is_gone_are_forgotten() {
+    let mut world = World::new(plan());
+    let whole = Sample::udp("172.16.0.2", "172.17.0.2", [5, 7], &[0; 100]);
+    check(&mut world, &[(A, whole.clone().piece(32, 32), "parked")]);
+    world.configure();
+    assert_eq!(world.router.fragments.parked_count(), 1, "the same plan changes nothing");
+    for gateway in &mut world.plan.gateways[..1] {
+        gateway.addresses[0] = "172.20.0.1".parse().unwrap();
+        gateway.subnets[0] = "172.20.0.0/16".parse().unwrap();
+    }
+    let plan = world.plan.clone();
+    let ((), made) = world.turn(|router, turn| router.configure(turn, &plan));
+    assert_eq!(world.router.fragments.datagram_count(), 0);
+    assert!(made.drops.contains(&(PortId(0), wire::DropReason::NoRoute)), "{:?}", made.drops);
+}
+
+#[test]
 fn isolated_networks_meet_only_at_what_is_published() {
     let mut isolated = plan();
     for gateway in &mut isolated.gateways[..2] {
