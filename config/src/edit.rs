@@ -147,10 +147,12 @@ fn change(document: &mut Document, edit: &Edit) -> Result<(), EditError> {
             expect_free(taken, "port", name)?;
         }
         Edit::ReplacePort { name, spec } => {
+            expect_own(document, name)?;
             let found = document.port.insert(name.clone(), spec.clone()).is_some();
             expect_found(found, "port", name)?;
         }
         Edit::RemovePort { name } => {
+            expect_own(document, name)?;
             let found = document.port.remove(name).is_some();
             expect_found(found, "port", name)?;
             expect_unused(users_of_port(document, name), "port", name)?;
@@ -191,6 +193,13 @@ fn expect_free(taken: bool, kind: &'static str, name: &impl ToString) -> Result<
 
 fn expect_found(found: bool, kind: &'static str, name: &impl ToString) -> Result<(), EditError> {
     if found { Ok(()) } else { Err(EditError::Missing(kind, name.to_string())) }
+}
+
+/// The uplink's port is listed among the others and belongs to [uplink].
+fn expect_own(document: &Document, port: &str) -> Result<(), EditError> {
+    let is_uplink = port == derive::UPLINK && document.uplink.is_some();
+    let users = is_uplink.then(|| "[uplink] of the configuration".to_owned());
+    expect_unused(users.into_iter().collect(), "port", port)
 }
 
 fn expect_unused(users: Vec<String>, kind: &'static str, name: &str) -> Result<(), EditError> {

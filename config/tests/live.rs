@@ -75,6 +75,7 @@ fn edits_are_refused_with_the_object_s_name() {
         ),
         (Edit::ReplacePort { name: name("c9"), spec: in_network("a") }, "there is no port \"c9\""),
         (Edit::RemovePort { name: name("c9") }, "there is no port \"c9\""),
+        (Edit::RemovePort { name: name("uplink") }, "there is no port \"uplink\""),
         (Edit::RemoveNetwork { name: name("c") }, "there is no network \"c\""),
         (
             Edit::AddStation(station("c2")),
@@ -113,6 +114,24 @@ fn edits_are_refused_with_the_object_s_name() {
         config.apply(&Edit::RemovePort { name: name("c9") }),
         Err(EditError::Missing("port", _))
     ));
+}
+
+#[test]
+fn the_uplinks_port_is_listed_and_not_to_be_removed() {
+    let text = "[uplink]\nkind = \"nic\"\nifname = \"eth0\"\naddress = [\"192.0.2.7/24\"]\n";
+    let config = config::check("x.toml", text).unwrap();
+    let listed = config::compile(&config, &mut config::Ids::default());
+    assert!(listed.ports.contains_key("uplink"));
+    for edit in [
+        Edit::RemovePort { name: name("uplink") },
+        Edit::ReplacePort { name: name("uplink"), spec: in_network("a") },
+    ] {
+        let why = config.apply(&edit).unwrap_err().to_string();
+        assert_eq!(
+            why,
+            "port \"uplink\" is used by [uplink] of the configuration; remove or change that first"
+        );
+    }
 }
 
 #[test]
