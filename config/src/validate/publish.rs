@@ -8,7 +8,7 @@ use super::{Findings, family, no_host, unknown};
 use crate::derive;
 use crate::ends::Inside;
 use crate::report::At;
-use crate::spec::{Document, OneToOneSpec, PublishSpec};
+use crate::spec::{Document, NetworkSpec, OneToOneSpec, PublishSpec};
 
 pub(super) fn check(document: &Document, findings: &mut Findings) {
     for (index, publish) in document.publish.iter().enumerate() {
@@ -82,6 +82,18 @@ fn outside(document: &Document, pair: &OneToOneSpec, at: &At, findings: &mut Fin
     if !uplink.contains(&outside) {
         let remedy = if uplink.is_empty() { "add [uplink]" } else { "add it to the uplink's address" };
         findings.add(&at.key("outside"), format!("{outside} is no address of the uplink; {remedy}"));
+    }
+    // What comes to it without a connection is the station's: it cannot stand for others too.
+    let is_shown = uplink.iter().find(|address| address.is_ipv4() == outside.is_ipv4()) == Some(&outside);
+    let masquerades = |network: &NetworkSpec| match outside {
+        IpAddr::V4(_) => network.masquerade,
+        IpAddr::V6(_) => network.masquerade_v6,
+    };
+    if let Some((network, _)) = document.network.iter().find(|(_, spec)| is_shown && masquerades(spec)) {
+        let why = format!(
+            "{outside} is what network {network:?} is masqueraded as, the uplink's first address; choose a further one"
+        );
+        findings.add(&at.key("outside"), why);
     }
 }
 
