@@ -4,15 +4,20 @@
 //! ```text
 //!        network blue 172.16.0.0/16, fd00:16::/64              network red 172.17.0.0/16
 //!      gateway 172.16.0.1, fd00:16::1                        gateway 172.17.0.1
-//!      ┌─────────┴─────────┐                                 ┌─────────┴─────────┐
-//!    blue1 .2            blue2 .3                          red1 .2             red2 .3
+//!      ┌─────────┬─────────┐                                 ┌─────────┴─────────┐
+//!    blue1 .2  blue2 .3  blue0 .254                        red1 .2             red2 .3
+//!                        the host eth0 192.0.2.2
+//!                                 └── uplink 192.0.2.7 ── outside 192.0.2.1
 //! ```
 //!
-//! The router joins the two, and red1's service on port 80 is published at port 8080 of all its addresses.
+//! The router joins the two and masquerades both to the outside, and red1's service on port 80 is published at port 8080
+//! of all its addresses. The host has an interface in network blue, as it has docker0.
 //!
-//! Four namespaces without names hold the stations. They, their interfaces and the switch vanish with this process,
-//! however it ends, so a second run finds a clean machine. Nothing in the machine's own namespace is touched.
+//! Six namespaces without names hold the stations, the host with the switch, and the outside. They, their interfaces and
+//! the switch vanish with this process, however it ends, so a second run finds a clean machine. Nothing in the machine's
+//! own namespace is touched.
 
+mod stage;
 mod traffic;
 
 use std::fmt;
@@ -26,19 +31,12 @@ use std::time::Duration;
 use crate::api::{ApiError, Operations as _, StationFilter};
 use crate::link::Namespace;
 use crate::supervisor::{Options, Supervisor};
+use stage::Stage;
 
 /// How long the bulk transfer runs.
 const BULK_FOR: Duration = Duration::from_secs(2);
 /// Echo requests before a station counts as unreachable.
 const ATTEMPTS: u16 = 3;
-
-/// The stations: name, network, address and prefix length, IPv6 address if the network has IPv6.
-const STATIONS: [(&str, &str, &[&str]); 4] = [
-    ("blue1", "blue", &["172.16.0.2/16", "fd00:16::2/64"]),
-    ("blue2", "blue", &["172.16.0.3/16", "fd00:16::3/64"]),
-    ("red1", "red", &["172.17.0.2/16"]),
-    ("red2", "red", &["172.17.0.3/16"]),
-];
 
 /// Builds the picture above, sends traffic through it, says of each step whether it worked. Exit code 1 if one did not.
 pub fn run() -> ExitCode {
@@ -102,57 +100,66 @@ fn prerequisites(tun: &Path) -> Result<(), ApiError> {
     }
 }
 
-/// Steps that failed.
-fn show() -> Result<usize, Box<dyn std::error::Error>> {
-    say!("Two networks, four stations in throw-away namespaces, one userspace switch between them.\n");
-    let namespaces = STATIONS.map(|(name, ..)| Namespace::anonymous(name));
-    let [blue1, blue2, red1, red2] = namespaces;
-    let (blue1, blue2, red1, red2) = (blue1?, blue2?, red1?, red2?);
-    let text = configuration([&blue1, &blue2, &red1, &red2]);
-    let config = config::check("demo", &text).map_err(|report| report.to_string())?;
-    let supervisor = Supervisor::start(config, Options::default())?;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Steps that failed.
+fn show() -> Result<usize, Failure> {
+    say!(
+        "Two networks, four stations, a host and the outside in throw-away namespaces, one userspace switch between"
+    );
+    say!("them.\n");
+    let stage = Stage::build()?;
+    // The switch and all its threads live in the host's namespace.
+    stage.host.run(|| play(&stage))?
+}
+
+fn play(stage: &Stage) -> Result<usize, Failure> {
+    let config = config::check("demo", &stage.configuration()).map_err(|report| report.to_string())?;
+    let supervisor = Supervisor::start(config, Options::default())?;
     let mut steps = Steps::default();
-    steps.reaches(&blue1, "its gateway", "172.16.0.1");
-    steps.reaches(&blue1, "blue2", "172.16.0.3");
-    steps.reaches(&blue1, "blue2 by IPv6", "fd00:16::3");
-    steps.reaches(&blue1, "its gateway by IPv6", "fd00:16::1");
-    steps.reaches(&red1, "red2", "172.17.0.3");
-    steps.reaches(&blue1, "red2, routed", "172.17.0.3");
-    steps.reaches(&blue1, "red's gateway", "172.17.0.1");
-    steps.does_not_reach(&blue1, "the outside: there is no uplink", "203.0.113.1");
-    steps.finds(&blue1, &red1, "172.16.0.1", "172.16.0.2");
-    steps.finds(&red2, &red1, "172.17.0.1", "172.17.0.1");
-    steps.bulk(&blue1, &blue2, "172.16.0.3");
-    steps.bulk(&blue2, &blue1, "fd00:16::2");
-    steps.bulk(&blue1, &red2, "172.17.0.3");
+    inside(&mut steps, stage);
+    across(&mut steps, stage);
+    published(&mut steps, stage);
+    steps.bulk(&stage.blue1, &stage.blue2, "172.16.0.3");
+    steps.bulk(&stage.blue2, &stage.blue1, "fd00:16::2");
+    steps.bulk(&stage.blue1, &stage.red2, "172.17.0.3");
+    steps.bulk(&stage.blue1, &stage.outside, "192.0.2.1");
     show_tables(&supervisor)?;
     supervisor.stop();
     say!("\nEverything above has vanished: no interface, namespace or file is left.");
     Ok(steps.failed)
 }
 
-fn configuration(namespaces: [&Namespace; 4]) -> String {
-    let mut text = String::from(
-        r#"
-        [network.blue]
-        subnet = ["172.16.0.0/16", "fd00:16::/64"]
-        gateway = ["172.16.0.1", "fd00:16::1"]
-        [network.red]
-        subnet = ["172.17.0.0/16"]
-        gateway = ["172.17.0.1"]
-        [[publish]]
-        listen = "0.0.0.0:8080"
-        to = "red1:80"
-        "#,
-    );
-    for ((name, network, addresses), namespace) in STATIONS.iter().zip(namespaces) {
-        let path = namespace.path();
-        text += &format!(
-            "[port.{name}]\nnetwork = {network:?}\nnetns = {path:?}\nifname = \"eth0\"\naddress = {addresses:?}\n"
-        );
-    }
-    text
+/// Within the networks and from one to the other.
+fn inside(steps: &mut Steps, stage: &Stage) {
+    let Stage { blue1, red1, host, .. } = stage;
+    steps.reaches(blue1, "its gateway", "172.16.0.1");
+    steps.reaches(blue1, "blue2", "172.16.0.3");
+    steps.reaches(blue1, "blue2 by IPv6", "fd00:16::3");
+    steps.reaches(blue1, "its gateway by IPv6", "fd00:16::1");
+    steps.reaches(red1, "red2", "172.17.0.3");
+    steps.reaches(blue1, "red's gateway", "172.17.0.1");
+    steps.traces(blue1, "red1", &["172.16.0.1", "172.17.0.2"]);
+    steps.reaches(host, "blue1", "172.16.0.2");
+}
+
+/// To the outside, and from there.
+fn across(steps: &mut Steps, stage: &Stage) {
+    let Stage { blue1, red1, outside, .. } = stage;
+    steps.reaches(blue1, "the outside", "192.0.2.1");
+    steps.is_seen_as(blue1, outside, "192.0.2.1:5001", "192.0.2.7");
+    steps.is_seen_as(red1, outside, "192.0.2.1:5001", "192.0.2.7");
+    steps.does_not_reach(outside, "blue1 unasked", "172.16.0.2");
+}
+
+/// What is published, from everywhere.
+fn published(steps: &mut Steps, stage: &Stage) {
+    let Stage { blue1, red1, red2, host, outside, .. } = stage;
+    steps.finds(blue1, red1, "172.16.0.1", "172.16.0.2");
+    steps.finds(red2, red1, "172.17.0.1", "172.17.0.1");
+    steps.finds(red2, red1, "192.0.2.7", "172.17.0.1");
+    steps.finds(host, red1, "172.16.0.1", "172.16.0.254");
+    steps.finds(outside, red1, "192.0.2.7", "192.0.2.1");
 }
 
 /// Says what happens, and counts what should not have.
@@ -164,10 +171,10 @@ struct Steps {
 impl Steps {
     fn tell(&mut self, what: &str, outcome: Result<String, String>) {
         match outcome {
-            Ok(how) => say!("  ok    {what:<44} {how}"),
+            Ok(how) => say!("  ok    {what:<50} {how}"),
             Err(why) => {
                 self.failed += 1;
-                say!("  FAIL  {what:<44} {why}");
+                say!("  FAIL  {what:<50} {why}");
             }
         }
     }
@@ -192,16 +199,33 @@ impl Steps {
         self.tell(&format!("{} does not reach {whom}", from.label()), outcome);
     }
 
+    /// Exactly these answer for the hops on the way to the last of them.
+    fn traces(&mut self, from: &Namespace, whom: &str, hops: &[&str]) {
+        let expected: Vec<IpAddr> = hops.iter().map(|hop| address(hop)).collect();
+        let to = expected[expected.len() - 1];
+        let outcome = match traffic::trace(from, to) {
+            Ok(found) if found == expected => Ok(hops.join(", then ")),
+            Ok(found) => Err(format!("by way of {found:?}")),
+            Err(error) => Err(error.to_string()),
+        };
+        self.tell(&format!("{} traces the route to {whom}", from.label()), outcome);
+    }
+
     /// The service that red1 publishes is found at an address of the router, and sees who asks.
     fn finds(&mut self, from: &Namespace, server: &Namespace, at: &str, seen_as: &str) {
         let published = SocketAddr::new(address(at), 8080);
         let outcome = traffic::who_am_i(from, published, server, SocketAddr::new(address("172.17.0.2"), 80));
-        let outcome = match outcome {
-            Ok(seen) if seen == address(seen_as) => Ok(format!("seen as {seen}")),
-            Ok(seen) => Err(format!("seen as {seen}, not as {seen_as}")),
-            Err(error) => Err(error.to_string()),
-        };
-        self.tell(&format!("{} finds red1's service at {at}:8080", from.label()), outcome);
+        self.tell(&format!("{} finds red1's service at {at}:8080", from.label()), as_whom(outcome, seen_as));
+    }
+
+    /// Somebody's address is another where he connects to.
+    fn is_seen_as(&mut self, from: &Namespace, server: &Namespace, at: &str, seen_as: &str) {
+        let listen = at.parse().expect("the demo's addresses are addresses");
+        let outcome = traffic::who_am_i(from, listen, server, listen);
+        self.tell(
+            &format!("{} connects to {}, {at}", from.label(), server.label()),
+            as_whom(outcome, seen_as),
+        );
     }
 
     fn bulk(&mut self, from: &Namespace, towards: &Namespace, to: &str) {
@@ -214,6 +238,14 @@ impl Steps {
             &format!("{} sends TCP to {}, {to}", from.label(), towards.label()),
             outcome.map_err(|error| error.to_string()),
         );
+    }
+}
+
+fn as_whom(seen: io::Result<IpAddr>, expected: &str) -> Result<String, String> {
+    match seen {
+        Ok(seen) if seen == address(expected) => Ok(format!("seen as {seen}")),
+        Ok(seen) => Err(format!("seen as {seen}, not as {expected}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::link::Namespace;
 
 /// Octets per write of the bulk transfer: enough for the kernel to make full super-segments.
 const BULK_CHUNK: usize = 256 * 1024;
+/// Hops that a route is followed.
+const HOPS_MAX: u16 = 4;
 /// How long one echo request waits for its answer.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,60 @@ pub(super) fn ping(from: &Namespace, to: IpAddr, attempts: u16) -> io::Result<Du
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, format!("{to} did not answer {attempts} echo requests")))
     })?
+}
+
+/// Who answers for each hop on the way from `from` to `to`, an IPv4 address, which comes last.
+///
+/// # Errors
+/// `TimedOut` if a hop is silent; otherwise what the operating system said.
+pub(super) fn trace(from: &Namespace, to: IpAddr) -> io::Result<Vec<IpAddr>> {
+    from.run(|| {
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+        socket.set_read_timeout(Some(ECHO_TIMEOUT))?;
+        let mut hops = Vec::new();
+        for ttl in 1..=HOPS_MAX {
+            socket.set_ttl_v4(u32::from(ttl))?;
+            socket.send_to(&echo_request(to, ttl), &SockAddr::from(SocketAddr::new(to, 0)))?;
+            let hop = hop_answered(&socket, ttl)?;
+            hops.push(hop);
+            if hop == to {
+                return Ok(hops);
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("{to} is further than {HOPS_MAX} hops: {hops:?}"),
+        ))
+    })?
+}
+
+/// Who answers the echo request with this sequence number: whom it was for, or who has thrown it away.
+fn hop_answered(mut socket: &Socket, sequence: u16) -> io::Result<IpAddr> {
+    let deadline = Instant::now() + ECHO_TIMEOUT;
+    let mut buffer = [0; 256];
+    while Instant::now() < deadline {
+        let read = socket.read(&mut buffer)?;
+        let packet = &buffer[..read];
+        let message = ip_payload(packet);
+        let answered = match message.first() {
+            Some(0) => message,
+            Some(11) => ip_payload(message.get(8..).unwrap_or_default()), // Time exceeded, with the request.
+            Some(_) | None => continue,
+        };
+        let sender = packet.get(12..16).and_then(<[u8]>::first_chunk::<4>);
+        if let (Some(number), Some(&sender)) = (answered.get(6..8), sender)
+            && number == sequence.to_be_bytes()
+        {
+            return Ok(IpAddr::from(sender));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("nobody answers for hop {sequence}")))
+}
+
+/// What follows an IPv4 header.
+fn ip_payload(packet: &[u8]) -> &[u8] {
+    let header = packet.first().map_or(0, |octet| usize::from(octet & 15) * 4);
+    packet.get(header..).unwrap_or_default()
 }
 
 /// An echo request (RFC 792, RFC 4443 §4.1). The kernel computes ICMPv6 checksums on raw sockets, ICMPv4 ones not.

@@ -26,11 +26,13 @@ use wire::{Cidr, Mac};
 use crate::port::{Origin, Tap, holder};
 use crate::sys::tried;
 
+mod cable;
 mod monitor;
 mod namespace;
 mod netlink;
 mod survey;
 
+pub use cable::{End, plug};
 pub use monitor::{Changed, Monitor};
 pub use namespace::{NamedNamespace, Namespace};
 pub use survey::{conflict, survey};

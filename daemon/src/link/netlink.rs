@@ -154,6 +154,11 @@ fn route(index: u32, to: Cidr, via: IpAddr) -> Option<RouteMessage> {
     })
 }
 
+/// Makes a pair of interfaces.
+pub(super) async fn add_pair(handle: &Handle, pair: LinkMessage) -> io::Result<()> {
+    handle.link().add(pair).execute().await.map_err(raw)
+}
+
 /// Raises an interface.
 pub(super) async fn raise(handle: &Handle, index: u32) -> io::Result<()> {
     set(handle, LinkUnspec::new_with_index(index).up().build()).await

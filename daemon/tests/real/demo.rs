@@ -19,7 +19,7 @@ fn the_demo_works_twice_in_a_row() {
         let output = start(&mut command).wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        assert!(text.contains("Gbit/s") && text.contains("route.no-route"), "{text}");
+        assert!(text.contains("Gbit/s") && text.contains("route.unsolicited"), "{text}");
         assert!(!text.contains("FAIL"), "{text}");
     }
 }
