@@ -1,8 +1,10 @@
 //! What comes in and what goes out beside frames.
 
 use alloc::sync::Arc;
+use core::net::IpAddr;
 
 use encap::{Endpoint, UnderlayId};
+use vrouter::nat::SessionFilter;
 use wire::{DomainId, Ecn, FrameBuf, Mac, PortId};
 
 use crate::plan::Plan;
@@ -38,6 +40,15 @@ pub enum Event {
     Configure(Arc<Plan>),
     /// Forget learned stations.
     Flush(Flush),
+    /// End the router's connections that match.
+    KillSessions(SessionFilter),
+    /// Forget the router's neighbours that match every given criterion.
+    FlushNeighbours {
+        /// Of this domain.
+        domain: Option<DomainId>,
+        /// With this address.
+        address: Option<IpAddr>,
+    },
     /// What another worker's replica has learned.
     Gossip(Gossip),
 }

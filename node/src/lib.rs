@@ -36,13 +36,11 @@ pub use plan::{Plan, PlanError};
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
 use deliver::{Delivery, Leaving, Undelivered};
 pub use encap::{Carrier, Endpoint, UnderlayId, UnderlayPlan, Way};
 use encap::{Refused, Tunnels};
 pub use vrouter::Notice as RouterNotice;
-use vrouter::nat::SessionFilter;
 use vrouter::{Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
 use wire::bucket::TokenBucket;
@@ -146,6 +144,8 @@ impl Node {
             Event::Flush(what) => {
                 self.switch.flush(what.domain, what.port, what.mac);
             }
+            Event::KillSessions(filter) => self.router.kill_sessions(&filter),
+            Event::FlushNeighbours { domain, address } => self.router.forget_neighbours(domain, address),
             Event::Gossip(Gossip::Station { domain, mac, port }) => {
                 self.switch.learn_from_replica(now, domain, mac, port);
             }
@@ -167,16 +167,6 @@ impl Node {
     /// The router, to ask what it knows.
     pub fn router(&self) -> &Router {
         &self.router
-    }
-
-    /// Ends the connections that match; how many.
-    pub fn kill_sessions(&mut self, filter: &SessionFilter) -> usize {
-        self.router.kill_sessions(filter)
-    }
-
-    /// Forgets the router's neighbours that match every given criterion; how many. Who is needed is asked for again.
-    pub fn forget_neighbours(&mut self, domain: Option<DomainId>, address: Option<IpAddr>) -> usize {
-        self.router.forget_neighbours(domain, address)
     }
 
     /// When the node next wants an [`Event::Wake`], and what for.

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use encap::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan, Vni};
-use vrouter::Gateway;
+use vrouter::fib::{Fib, Route, Target};
+use vrouter::nat::SessionFilter;
+use vrouter::{AclAction, AclEnd, AclRule, Gateway};
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
 use wire::{DomainId, DropReason, Ecn, FlowHash, FrameBuf, Instant, Mac, Offload, PortId, UnicastMac, Vid};
@@ -175,6 +177,40 @@ fn what_the_router_may_have_to_hear_belongs_to_the_first_replica() {
     let question = [&l2[..], &[2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 254]].concat();
     arrives(&mut node, &mut out, 0, &question);
     assert_eq!((node.counters().consumed, node.counters().originated), (0, 0));
+}
+
+#[test]
+fn connections_end_and_neighbours_are_forgotten_by_events() {
+    let gateway = UnicastMac::new(Mac([2, 0, 0, 0, 0, 0xfe])).unwrap();
+    let subnet = "10.0.0.0/24".parse().unwrap();
+    let own = [[10, 0, 0, 254].into()].to_vec();
+    let mut plan = plan();
+    plan.router.gateways = [Gateway::of_network(DomainId(0), gateway, own, [subnet].to_vec())].to_vec();
+    let route = Route { prefix: subnet, target: Target::Connected(DomainId(0)) };
+    plan.router.fib = Arc::new(Fib::build(&[route]).unwrap());
+    // Under an access list connections are remembered.
+    let (from, to) = (AclEnd::Anyone, AclEnd::Anyone);
+    let rule = AclRule { action: AclAction::Allow, from, to, protocol: None, l4_ports: None };
+    plan.router.acl = [rule].to_vec();
+    plan.check().unwrap();
+    let (mut node, mut out) = (Node::new(1), Outbox::default());
+    node.handle(Instant::ZERO, Event::Configure(Arc::new(plan)), &mut out);
+    let l2 = [2, 0, 0, 0, 0, 0xfe, 2, 0, 0, 0, 0, 1];
+    let arp = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 254];
+    let ip = [8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0x66, 0xcf, 10, 0, 0, 1, 10, 0, 0, 2];
+    arrives(&mut node, &mut out, 0, &[&l2[..], &arp].concat());
+    arrives(&mut node, &mut out, 0, &[&l2[..], &ip, &[0, 7, 0, 9, 0, 8, 0, 0]].concat());
+    let known = |node: &Node| {
+        (node.router().connections().stats().sessions, node.router().neighbours().stats().known)
+    };
+    assert_eq!(known(&node), (1, 1), "{:?}", node.counters());
+    let elsewhere = SessionFilter { l4_port: Some(8), ..SessionFilter::default() };
+    node.handle(Instant::ZERO, Event::KillSessions(elsewhere), &mut out);
+    assert_eq!(known(&node), (1, 1));
+    node.handle(Instant::ZERO, Event::KillSessions(SessionFilter::default()), &mut out);
+    assert_eq!(known(&node), (0, 1));
+    node.handle(Instant::ZERO, Event::FlushNeighbours { domain: None, address: None }, &mut out);
+    assert_eq!(known(&node), (0, 0));
 }
 
 #[test]

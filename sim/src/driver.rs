@@ -143,7 +143,11 @@ impl Driver {
                 arrives = Some(Arrives::Datagram(*underlay, *from, *ecn, frame));
             }
             Event::Configure(next) => plan = Some(Arc::clone(next)),
-            Event::Wake | Event::Flush(_) | Event::Gossip(_) => {}
+            Event::Wake
+            | Event::Flush(_)
+            | Event::KillSessions(_)
+            | Event::FlushNeighbours { .. }
+            | Event::Gossip(_) => {}
         }
         self.laws.before(&self.node, &self.outbox, arrives);
         if let Some(plan) = plan {

@@ -148,14 +148,14 @@ impl Router {
         &self.fib
     }
 
-    /// Ends the connections that match; how many.
-    pub fn kill_sessions(&mut self, filter: &SessionFilter) -> usize {
-        self.connections.kill(filter)
+    /// Ends the connections that match.
+    pub fn kill_sessions(&mut self, filter: &SessionFilter) {
+        self.connections.kill(filter);
     }
 
-    /// Forgets the neighbours that match every given criterion; how many.
-    pub fn forget_neighbours(&mut self, domain: Option<DomainId>, address: Option<IpAddr>) -> usize {
-        self.neighbours.forget(domain, address)
+    /// Forgets the neighbours that match every given criterion. Who is needed is asked for again.
+    pub fn forget_neighbours(&mut self, domain: Option<DomainId>, address: Option<IpAddr>) {
+        self.neighbours.forget(domain, address);
     }
 
     /// Routes the frame if it is for the gateway of `domain`.

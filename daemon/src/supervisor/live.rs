@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use config::{AclProto, Prefix};
-use node::Node;
+use node::{Event, Node, Outbox};
 use vrouter::Protocol;
 use vrouter::nat::{self, Origin, State as Progress};
 use vrouter::neighbour::NeighbourState;
@@ -30,7 +30,29 @@ const SESSIONS_LISTED_MAX: usize = 65_536;
 
 fn ask<T: Send + 'static>(
     supervisor: &Supervisor,
-    question: impl FnOnce(Instant, &mut Node) -> T + Send + 'static,
+    question: impl FnOnce(Instant, &Node) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    visit(supervisor, |now, node, _| question(now, node))
+}
+
+/// Lets events happen; by how much they make what `count` counts fewer.
+fn happen(
+    supervisor: &Supervisor,
+    events: Vec<Event>,
+    count: impl Fn(&Node) -> u64 + Send + 'static,
+) -> Result<Ended, ApiError> {
+    visit(supervisor, move |now, node, out| {
+        let before = count(node);
+        for event in events {
+            node.handle(now, event, out);
+        }
+        Ended { count: before.saturating_sub(count(node)) }
+    })
+}
+
+fn visit<T: Send + 'static>(
+    supervisor: &Supervisor,
+    question: impl FnOnce(Instant, &mut Node, &mut Outbox) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let stopped = || ApiError::new(ErrorKind::Unavailable, "the router", "the switch is ending");
     supervisor.workers.ask(ROUTING, question).ok_or_else(stopped)
@@ -169,9 +191,8 @@ pub(super) fn kill_sessions(supervisor: &Supervisor, filter: &SessionFilter) -> 
             meant.is_empty()
         })?;
     }
-    let count =
-        ask(supervisor, move |_, node| meant.iter().map(|filter| node.kill_sessions(filter)).sum::<usize>())?;
-    Ok(Ended { count: count as u64 })
+    let events = meant.into_iter().map(Event::KillSessions).collect();
+    happen(supervisor, events, |node| u64::from(node.router().connections().stats().sessions))
 }
 
 pub(super) fn nat(supervisor: &Supervisor) -> Result<NatInfo, ApiError> {
@@ -245,6 +266,8 @@ pub(super) fn neighbours(
 
 pub(super) fn flush_neighbours(supervisor: &Supervisor, filter: &NeighbourFilter) -> Result<Ended, ApiError> {
     let (domain, address) = (domain(supervisor, filter)?, filter.address);
-    let count = ask(supervisor, move |_, node| node.forget_neighbours(domain, address))?;
-    Ok(Ended { count: count as u64 })
+    happen(supervisor, vec![Event::FlushNeighbours { domain, address }], |node| {
+        let stats = node.router().neighbours().stats();
+        (stats.known + stats.unresolved) as u64
+    })
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
-use node::{Counters, Event, Node, Notice, UnderlayId, UnderlayPlan};
+use node::{Counters, Event, Node, Notice, Outbox, UnderlayId, UnderlayPlan};
 use vswitch::Station;
 use wire::{DomainId, FrameBuf, PortId};
 
@@ -49,7 +49,7 @@ const HANDED_MAX: usize = 1_024;
 const REPORTS_MAX: usize = 4_096;
 
 /// What somebody wants of a node.
-type Question = Box<dyn FnOnce(wire::Instant, &mut Node) + Send>;
+type Question = Box<dyn FnOnce(wire::Instant, &mut Node, &mut Outbox) + Send>;
 
 /// What the control plane tells a worker. Answers come over the sender inside.
 enum Command {
@@ -67,7 +67,7 @@ enum Command {
     Count(Sender<Tally>),
     /// List at most this many stations from this cursor.
     Stations(u64, usize, Sender<StationPage>),
-    /// Let this look at the node, or change it, between two bursts. It answers by itself.
+    /// Let this look at the node, or let events happen to it, between two bursts. It answers by itself.
     Ask(Question),
     /// Spin at most this long from now on.
     Spin(Duration),
@@ -302,11 +302,11 @@ impl Workers {
     pub fn ask<T: Send + 'static>(
         &self,
         index: usize,
-        question: impl FnOnce(wire::Instant, &mut Node) -> T + Send + 'static,
+        question: impl FnOnce(wire::Instant, &mut Node, &mut Outbox) -> T + Send + 'static,
     ) -> Option<T> {
         let (done, answer) = bounded(1);
-        let question: Question = Box::new(move |now, node| {
-            let _ = done.send(question(now, node)); // Who asked may have gone.
+        let question: Question = Box::new(move |now, node, out| {
+            let _ = done.send(question(now, node, out)); // Who asked may have gone.
         });
         self.handles().get(index)?.tell(Command::Ask(question));
         answer.recv().ok()

@@ -72,7 +72,7 @@ impl Worker {
                     let _ = done.send(self.node.stations(now, cursor, max));
                 }
                 Command::Ask(question) => {
-                    question(now, &mut self.node);
+                    question(now, &mut self.node, &mut self.out);
                     self.drain();
                 }
                 Command::Spin(spin) => self.spin_max = spin,

@@ -159,6 +159,15 @@ impl History {
                 self.both(|_| Event::Gossip(station));
             }
             4 => self.both(|_| Event::Wake),
+            5 if matches!(self.world, World::Router) => {
+                let filter = router::sessions(choices)?;
+                self.both(|_| Event::KillSessions(filter));
+            }
+            6 if matches!(self.world, World::Router) => {
+                let domain = choices.arbitrary::<Option<u8>>()?.map(|id| DomainId(u16::from(id % 3)));
+                let address = router::neighbour(choices)?;
+                self.both(|_| Event::FlushNeighbours { domain, address });
+            }
             _ => {
                 let (entrance, packet) = self.world.frame(choices, &self.plan)?;
                 self.both(|driver| {

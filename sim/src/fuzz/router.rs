@@ -10,6 +10,7 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use node::Plan;
 use vrouter::fib::{Fib, NextHop, Route, Target};
+use vrouter::nat::SessionFilter;
 use vrouter::{
     AclAction, AclEnd, AclRule, Filtering, Gateway, NatPlan, NetworkPolicy, OneToOne, Protocol, Publish,
     RouterPlan, Side,
@@ -166,6 +167,24 @@ fn acl(choices: &mut Unstructured<'_>) -> Result<Vec<AclRule>> {
         rules.push(AclRule { action, from, to, protocol: None, l4_ports: None });
     }
     Ok(rules)
+}
+
+/// Connections that somebody may want to end: those of a protocol or of an address, or all.
+pub(super) fn sessions(choices: &mut Unstructured<'_>) -> Result<SessionFilter> {
+    let protocol =
+        *choices.choose(&[None, Some(Protocol::Tcp), Some(Protocol::Udp), Some(Protocol::Echo)])?;
+    let address = neighbour(choices)?.map(|address| cidr(address, if address.is_ipv4() { 32 } else { 128 }));
+    Ok(SessionFilter { protocol, address, ..SessionFilter::default() })
+}
+
+/// A station's address inside, or none.
+pub(super) fn neighbour(choices: &mut Unstructured<'_>) -> Result<Option<IpAddr>> {
+    Ok(if choices.arbitrary()? {
+        let (domain, number) = (choices.int_in_range(0..=2)?, choices.int_in_range(1..=3)?);
+        Some(if choices.arbitrary()? { v4(domain, number) } else { v6(domain, number) })
+    } else {
+        None
+    })
 }
 
 /// What a device delivers at `port`: mostly to the router, from somebody who may live there.
