@@ -1,8 +1,9 @@
-//! The router in memory: 64-byte packets through the node in bursts, nothing allocated once warm; connections opened.
+//! The router in memory: 64-byte packets through the node in bursts, nothing allocated once warm; connections opened; floods.
 
 use std::time::Duration;
 
 use benches::corridor::BURST;
+use benches::flooded::{Flood, Flooded};
 use benches::routed::{Opener, Routed, Way, million, publish};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -36,5 +37,19 @@ fn route(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, route);
+fn flood(c: &mut Criterion) {
+    let mut group = c.benchmark_group("flooded");
+    group.throughput(Throughput::Elements(BURST as u64));
+    for flood in Flood::ALL {
+        let cost = Flooded::cost(flood);
+        println!("{flood:?}: {cost:?}");
+        let mut flooded = Flooded::full(flood);
+        group.bench_function(BenchmarkId::new("hostile frames", format!("{flood:?}")), |b| {
+            b.iter_custom(|bursts| (0..bursts).map(|_| flooded.hostile()).sum::<Duration>());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, route, flood);
 criterion_main!(benches);

@@ -148,13 +148,13 @@ fn carry(workload: Workload, site: &Site, method: Method, run: &mut Run) -> io::
         }
         Workload::Flood if site.path == Path::Switched => {}
         Workload::Flood => {
-            let report = flood::measure(site, method.flood_rate, method.round_trip)?;
-            aside("p99 without, µs", report.quiet.p99);
-            for (flood, Flooded { trips, offered_kfps }) in report.flooded {
+            for flooded in flood::measure(site, method.flood_rate, method.round_trip)? {
+                let Flooded { flood, quiet, trips, offered_kfps } = flooded;
+                aside(&format!("{flood:?}: p99 before, µs"), quiet.p99);
                 aside(&format!("{flood:?}: p99, µs"), trips.p99);
                 aside(&format!("{flood:?}: requests lost"), trips.lost as f64);
                 aside(&format!("{flood:?}: offered, kframes/s"), offered_kfps);
-                run.figures.insert(flood.metric(), trips.p99 / report.quiet.p99);
+                run.figures.insert(flood.metric(), trips.p99 / quiet.p99);
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod comparison;
 pub mod connections;
 pub mod corridor;
 pub mod counters;
+pub mod flooded;
 pub mod generate;
 pub mod interrupt;
 pub mod machine;

@@ -104,6 +104,10 @@ pub struct Alone {
     pub publish_ms: Option<f64>,
     /// Its memory, MiB.
     pub publish_mib: Option<f64>,
+    /// The work of innocent packets in memory under the worst flood, 99th percentile, against that without.
+    pub flood_work_ratio: Option<f64>,
+    /// What the costliest flood's frames take each, nanoseconds.
+    pub flood_hostile_ns: Option<f64>,
     /// 1,000,000 IPv4 routes: millions of look-ups a second, destinations anywhere.
     pub fib_anywhere_mlps: Option<f64>,
     /// The same, destinations within the routed prefixes.

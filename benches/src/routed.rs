@@ -21,18 +21,20 @@ use wire::{Cidr, DomainId, FrameBuf, Instant, Mac, PortId, Rng, UnicastMac};
 use crate::corridor::BURST;
 use crate::generate::frames::udp_frame;
 
-const A: DomainId = DomainId(1);
-const B: DomainId = DomainId(2);
+pub(crate) const A: DomainId = DomainId(1);
+pub(crate) const B: DomainId = DomainId(2);
 const UP: DomainId = DomainId(3);
 /// Ports of each network; the uplink's comes after them.
 const PORTS: u32 = 50;
-const UPLINK: PortId = PortId(100);
+pub(crate) const UPLINK: PortId = PortId(100);
+/// What is published of a station of `a`, and of the outside address.
+pub(crate) const PUBLISHED: u16 = 8_080;
 /// Stations of each network.
 const STATIONS: u32 = 1_000;
 /// Endpoints in `a` that talk to the outside: each takes an outside L4 port.
 const ENDPOINTS: u32 = 50_000;
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-const NEXT_ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+pub(crate) const NEXT_ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// Where the flows lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ impl Routed {
     fn introduced(way: Way, flows: u32) -> Self {
         let mut node = Node::new(7);
         let mut out = Outbox::default();
-        let plan = plan(Vec::new());
+        let plan = plan(vec![published(PUBLISHED, PUBLISHED)]);
         assert_eq!(plan.check(), Ok(()), "the bench's plan is a good one");
         let now = Instant::from_secs(1);
         node.handle(now, Event::Configure(Arc::new(plan)), &mut out);
@@ -177,6 +179,32 @@ impl Routed {
         handled + began.elapsed()
     }
 
+    /// Lets so much time pass, and then these frames in, with what is due; how long the node had them. Whatever comes of
+    /// them is nobody's.
+    pub(crate) fn disturb<const LEN: usize>(
+        &mut self,
+        after: Duration,
+        frames: &[(PortId, [u8; LEN])],
+    ) -> Duration {
+        self.now = self.now + after;
+        for (port, bytes) in frames {
+            let mut frame = self.out.pool.take();
+            assert!(frame.fill(bytes), "it is a short frame");
+            self.burst.push((*port, frame));
+        }
+        let began = std::time::Instant::now();
+        if self.node.next_deadline().is_some_and(|(at, _)| at <= self.now) {
+            self.node.handle(self.now, Event::Wake, &mut self.out);
+        }
+        for (port, frame) in self.burst.drain(..) {
+            self.node.handle(self.now, Event::Frame { port, frame }, &mut self.out);
+        }
+        self.out.clear_sends();
+        let took = began.elapsed();
+        self.out.notices.clear();
+        took
+    }
+
     /// Packets a second, in millions: of the middle burst, so that who else uses the processor does not count.
     pub fn mpps(&mut self, span: Duration) -> f64 {
         let ends = std::time::Instant::now() + span;
@@ -261,15 +289,7 @@ pub fn million() -> (f64, Routed) {
 
 /// What a published range of 50,000 L4 ports costs: the time to check and apply the plan, and octets of memory.
 pub fn publish() -> (Duration, i64) {
-    let range = Publish {
-        id: 1,
-        listen: None,
-        protocol: Protocol::Udp,
-        l4_port_first: 10_000,
-        l4_port_last: 59_999,
-        to: IpAddr::V4(address_of(A, 0)),
-        to_l4_port_first: 10_000,
-    };
+    let range = Publish { protocol: Protocol::Udp, ..published(10_000, 59_999) };
     let mut routed = Routed::introduced(Way::Out, 1);
     let mut took = Duration::ZERO;
     let counted = allocation_counter::measure(|| {
@@ -280,6 +300,19 @@ pub fn publish() -> (Duration, i64) {
         took = began.elapsed();
     });
     (took, counted.bytes_max.try_into().unwrap_or(i64::MAX))
+}
+
+/// L4 ports of TCP that lead to a station of `a`.
+fn published(first: u16, last: u16) -> Publish {
+    Publish {
+        id: 1,
+        listen: None,
+        protocol: Protocol::Tcp,
+        l4_port_first: first,
+        l4_port_last: last,
+        to: IpAddr::V4(address_of(A, 0)),
+        to_l4_port_first: first,
+    }
 }
 
 /// Who talks to whom in a flow.
@@ -304,16 +337,16 @@ fn address_of(domain: DomainId, station: u32) -> Ipv4Addr {
     Ipv4Addr::new(172, if domain == A { 16 } else { 17 }, high, low)
 }
 
-fn gateway_of(domain: DomainId) -> Ipv4Addr {
+pub(crate) fn gateway_of(domain: DomainId) -> Ipv4Addr {
     Ipv4Addr::new(172, if domain == A { 16 } else { 17 }, 0, 1)
 }
 
-fn mac_of(address: Ipv4Addr) -> Mac {
+pub(crate) fn mac_of(address: Ipv4Addr) -> Mac {
     let [a, b, c, d] = address.octets();
     Mac([0x02, 0x42, a, b, c, d])
 }
 
-fn port_of(domain: DomainId, station: u32) -> PortId {
+pub(crate) fn port_of(domain: DomainId, station: u32) -> PortId {
     let first = if domain == A { 0 } else { PORTS };
     PortId(u16::try_from(first + station % PORTS).expect("there are 100"))
 }

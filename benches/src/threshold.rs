@@ -33,7 +33,7 @@ enum Bound {
 }
 
 /// All promises. "×" is a ratio of medians of one run.
-pub const THRESHOLDS: [Threshold; 35] = {
+pub const THRESHOLDS: [Threshold; 36] = {
     use Bound::{AtLeast, AtMost, Below};
     use Metric::{
         Bulk1, Bulk4, ClosedP50, FloodHalfDatagrams, FloodScanInside, FloodScanOutside, FloodScanSubnets,
@@ -85,6 +85,11 @@ pub const THRESHOLDS: [Threshold; 35] = {
         alone("rate of 1,000,000 NAT sessions, against 1,000", |alone| alone.nat_million_ratio, AtLeast(0.4)),
         alone("published range of 50,000: ms to configure", |alone| alone.publish_ms, Below(10.0)),
         alone("published range of 50,000: memory, MiB", |alone| alone.publish_mib, Below(1.0)),
+        alone(
+            "in memory, innocent packets under the worst flood: p99, ×",
+            |alone| alone.flood_work_ratio,
+            AtMost(2.0),
+        ),
         alone("1,000,000 IPv4 routes, anywhere: Mlook-ups/s", |alone| alone.fib_anywhere_mlps, AtLeast(60.0)),
         alone("1,000,000 IPv4 routes, routed: Mlook-ups/s", |alone| alone.fib_routed_mlps, AtLeast(60.0)),
         alone("1,000,000 IPv4 routes: build, s", |alone| alone.fib_build_s, Below(1.0)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use benches::comparison::{Workload, compare};
 use benches::corridor::{Corridor, octets_per_station};
+use benches::flooded::{Cost, Flood, Flooded};
 use benches::generate::{Spans, flood};
 use benches::machine::Machine;
 use benches::outcome::{Absent, Alone, Entrant, Method, Outcome, Run};
@@ -200,6 +201,10 @@ fn routed_by_itself(figures: &mut Alone) {
     let (took, octets) = publish();
     figures.publish_ms = Some(took.as_secs_f64() * 1e3);
     figures.publish_mib = Some(octets as f64 / f64::from(1 << 20));
+    let costs = Flood::ALL.map(Flooded::cost);
+    let worst = |of: fn(&Cost) -> f64| costs.iter().map(of).reduce(f64::max);
+    figures.flood_work_ratio = worst(|cost| cost.innocent_ratio);
+    figures.flood_hostile_ns = worst(|cost| cost.hostile_ns);
 }
 
 fn write(directory: &Path, outcome: &Outcome, verdicts: &[Verdict]) -> io::Result<()> {

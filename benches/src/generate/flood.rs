@@ -1,8 +1,8 @@
 //! Round trips of an innocent flow while somebody floods the router.
 //!
-//! Round trips go from `a` to `b` and back, the next when the last is answered: first undisturbed, then under each
-//! [`Flood`] in turn, out of `c`, who has a network and an interface of his own, or from outside over the uplink that the
-//! answers come by. What counts is how much longer the 99th percentile becomes.
+//! Round trips go from `a` to `b` and back, the next when the last is answered: by turns undisturbed and under each
+//! [`Flood`], out of `c`, who has a network and an interface of his own, or from outside over the uplink that the
+//! answers come by. What counts is how much longer the 99th percentile becomes than just before.
 //!
 //! Floods have a fixed rate. At full speed the sender alone takes one of two cores, and what is measured then is how the
 //! scheduler shares the other. Frames are sound but for what makes them hostile: right checksums, sources that the
@@ -118,40 +118,30 @@ impl Flood {
     }
 }
 
-/// Round trips under one flood.
+/// Round trips without and under one flood.
 #[derive(Clone, Copy, Debug)]
 pub struct Flooded {
-    /// What they were.
+    /// Which.
+    pub flood: Flood,
+    /// Just before it.
+    pub quiet: RoundTrips,
+    /// Under it.
     pub trips: RoundTrips,
     /// Hostile frames a second that were sent, thousands.
     pub offered_kfps: f64,
-}
-
-/// What the round trips were without any flood, and under each.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Without.
-    pub quiet: RoundTrips,
-    /// Under each.
-    pub flooded: [(Flood, Flooded); 6],
 }
 
 /// Measures round trips without and under every flood.
 ///
 /// # Errors
 /// If sockets cannot be made, no round trip succeeds, or on interruption.
-pub fn measure(site: &Site, rate: u32, spans: Spans) -> io::Result<Report> {
+pub fn measure(site: &Site, rate: u32, spans: Spans) -> io::Result<Vec<Flooded>> {
     let _listeners = (silent(&site.b, SILENT_L4_PORT)?, silent(&site.a, PUBLISHED.1)?);
-    let quiet = round_trip::closed_loop(site, spans)?;
-    let mut flooded = Vec::new();
-    for flood in Flood::ALL {
-        flooded.push((flood, under(site, flood, rate, spans)?));
-    }
-    let flooded = flooded.try_into().expect("one for each flood");
-    Ok(Report { quiet, flooded })
+    Flood::ALL.into_iter().map(|flood| under(site, flood, rate, spans)).collect()
 }
 
 fn under(site: &Site, flood: Flood, rate: u32, spans: Spans) -> io::Result<Flooded> {
+    let quiet = round_trip::closed_loop(site, spans)?;
     let origin = flood.origin(site)?;
     let (socket, own) = (origin.within(|| BurstSocket::open(Endpoint::IFNAME))?, origin.mac);
     let mut pace = Pace::new(rate);
@@ -168,7 +158,7 @@ fn under(site: &Site, flood: Flood, rate: u32, spans: Spans) -> io::Result<Flood
     let trips = round_trip::closed_loop(site, spans)?;
     let offered_kfps = sender.offered() as f64 / began.elapsed().as_secs_f64() / 1e3;
     sender.stop()?;
-    Ok(Flooded { trips, offered_kfps })
+    Ok(Flooded { flood, quiet, trips, offered_kfps })
 }
 
 /// When the next burst is due.
@@ -213,7 +203,7 @@ fn silent(at: &Endpoint, l4_port: u16) -> io::Result<(OwnedFd, std::net::TcpStre
 }
 
 /// A TCP SYN without options, both checksums right, padded to the least length of a frame.
-fn syn(src: Mac, dst: Mac, from: SocketAddrV4, to: SocketAddrV4) -> [u8; FRAME_LEN] {
+pub(crate) fn syn(src: Mac, dst: Mac, from: SocketAddrV4, to: SocketAddrV4) -> [u8; FRAME_LEN] {
     let mut frame = udp_frame(src, dst, from, to);
     frame[16..18].copy_from_slice(&40_u16.to_be_bytes());
     frame[23] = 6;
@@ -228,7 +218,7 @@ fn syn(src: Mac, dst: Mac, from: SocketAddrV4, to: SocketAddrV4) -> [u8; FRAME_L
 }
 
 /// The first 24 octets behind the IP header as the first fragment of a longer datagram.
-fn first_fragment(mut frame: [u8; FRAME_LEN], id: u16) -> [u8; FRAME_LEN] {
+pub(crate) fn first_fragment(mut frame: [u8; FRAME_LEN], id: u16) -> [u8; FRAME_LEN] {
     frame[16..18].copy_from_slice(&44_u16.to_be_bytes());
     frame[18..20].copy_from_slice(&id.to_be_bytes());
     frame[20] = 0x20; // More fragments.
