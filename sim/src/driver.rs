@@ -29,6 +29,8 @@ pub struct Driver {
 
 /// The latest time there is.
 const END_OF_TIME: Instant = Instant::from_nanos(u64::MAX);
+/// Wakes at one time: a node may do in portions what is due.
+const WAKES_MAX: u32 = 1_000;
 
 /// How far the outbox was filled after an event.
 struct Mark {
@@ -103,13 +105,16 @@ impl Driver {
     pub(crate) fn try_advance(&mut self, at: Instant) -> Result<(), String> {
         // At the end of time every deadline has saturated and none is later.
         let is_due = |now: Instant, deadline: Instant| deadline <= at && now < END_OF_TIME;
+        let mut wakes = 0;
         while let Some((deadline, why)) =
             self.node.next_deadline().filter(|(deadline, _)| is_due(self.now, *deadline))
         {
             // A deadline that was missed is due now: the clock does not go back.
             self.handle_one(self.now.max(deadline), Event::Wake)?;
             let next = self.node.next_deadline();
-            if next.is_some_and(|(next, _)| next <= self.now && self.now < END_OF_TIME) {
+            let is_over = next.is_none_or(|(next, _)| next > self.now || self.now == END_OF_TIME);
+            wakes = if is_over { 0 } else { wakes + 1 };
+            if wakes >= WAKES_MAX {
                 return Err(format!(
                     "woken for {why:?}, the node still waits for a time that has passed: {next:?}; {self}"
                 ));

@@ -67,7 +67,7 @@ pub use self::state::{State, TcpFlags};
 
 /// Sessions that are looked at in one wake, of each family. Those that are due beyond that wait for the next wake, which
 /// is due at once.
-pub const SWEPT_PER_WAKE_MAX: usize = 1024;
+pub const SWEPT_PER_WAKE_MAX: usize = 64;
 
 /// Sessions from which on it pays to look them up beforehand: with their index they take some 90 octets each.
 const MANY: u32 = 4_096;

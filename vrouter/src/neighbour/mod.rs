@@ -86,7 +86,7 @@ pub const FULL_TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// senders are not told.
 pub const FAILED_MAX: usize = 64;
 /// Timers that one wake handles. What else is due makes the next wake due at once.
-pub const TASKS_PER_WAKE_MAX: usize = 1_024;
+pub const TASKS_PER_WAKE_MAX: usize = 64;
 
 /// What became of a packet whose next hop was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
