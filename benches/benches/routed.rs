@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use benches::corridor::BURST;
-use benches::flooded::{Flood, Flooded};
+use benches::flooded::{Flood, Flooded, aftermath};
 use benches::routed::{Opener, Routed, Way, million, publish};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -38,6 +38,7 @@ fn route(c: &mut Criterion) {
 }
 
 fn flood(c: &mut Criterion) {
+    println!("p99 of wakes that forget a million connections: {:?}", aftermath());
     let mut group = c.benchmark_group("flooded");
     group.throughput(Throughput::Elements(BURST as u64));
     for flood in Flood::ALL {

@@ -161,6 +161,18 @@ impl Flooded {
     }
 }
 
+/// What a flood leaves behind: the node's time for the 99th percentile of the wakes that it takes to forget a million
+/// connections that time out together. Nobody has a turn meanwhile.
+///
+/// # Panics
+/// If connections are left that are over.
+pub fn aftermath() -> Duration {
+    let mut flooded = Flooded::full(Flood::SynDestinations);
+    let mut spent = flooded.routed.let_time_pass(Duration::from_secs(1_000));
+    spent.sort_unstable();
+    spent[spent.len() * 99 / 100]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -108,6 +108,8 @@ pub struct Alone {
     pub flood_work_ratio: Option<f64>,
     /// What the costliest flood's frames take each, nanoseconds.
     pub flood_hostile_ns: Option<f64>,
+    /// The 99th percentile of wakes that forget a million connections, microseconds.
+    pub flood_wake_us: Option<f64>,
     /// 1,000,000 IPv4 routes: millions of look-ups a second, destinations anywhere.
     pub fib_anywhere_mlps: Option<f64>,
     /// The same, destinations within the routed prefixes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use benches::comparison::{Workload, compare};
 use benches::corridor::{Corridor, octets_per_station};
-use benches::flooded::{Cost, Flood, Flooded};
+use benches::flooded::{Cost, Flood, Flooded, aftermath};
 use benches::generate::{Spans, flood};
 use benches::machine::Machine;
 use benches::outcome::{Absent, Alone, Entrant, Method, Outcome, Run};
@@ -204,6 +204,7 @@ fn routed_by_itself(figures: &mut Alone) {
     let costs = Flood::ALL.map(Flooded::cost);
     let worst = |of: fn(&Cost) -> f64| costs.iter().map(of).reduce(f64::max);
     figures.flood_work_ratio = worst(|cost| cost.innocent_ratio);
+    figures.flood_wake_us = Some(aftermath().as_secs_f64() * 1e6);
     figures.flood_hostile_ns = worst(|cost| cost.hostile_ns);
 }
 
