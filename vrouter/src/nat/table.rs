@@ -191,7 +191,8 @@ impl<A: Address> Table<A> {
     ///
     /// # Errors
     /// `route.l4-ports-exhausted` if no outside L4 port is left, or the answer's endpoints are taken;
-    /// `route.nat-protocol` if the wish is for another family.
+    /// `route.nat-protocol` if the wish is for another family; `route.unsolicited` if the mapping that it came in through
+    /// has just ended.
     pub(super) fn open(
         &mut self,
         context: &mut Opening,
@@ -220,6 +221,12 @@ impl<A: Address> Table<A> {
             (reply.dst, reply.dst_l4_port) = (mapping.outside, mapping.outside_l4_port);
         }
         self.end_stale(context, &reply);
+        if wish.origin == Origin::Mapping && !self.leads_to(protocol, &original, &reply) {
+            if mapping != UNMAPPED {
+                self.mappings.end_unused(mapping);
+            }
+            return Err(DropReason::Unsolicited.into());
+        }
         if self.find(protocol, &reply).is_some() {
             if mapping != UNMAPPED {
                 self.mappings.end_unused(mapping);
@@ -235,6 +242,15 @@ impl<A: Address> Table<A> {
         session.host = self.hosts.hold(host);
         let place = self.insert(context, session);
         Ok(self.followed(place, Direction::Original))
+    }
+
+    /// Whether the mapping that a flow came in through still leads to who answers it: the room for its session may have
+    /// been made by the end of the mapping's last one.
+    fn leads_to(&self, protocol: Protocol, original: &Tuple<A>, reply: &Tuple<A>) -> bool {
+        let owner = self.mappings.owner(protocol, original.dst, original.dst_l4_port);
+        owner
+            .map(|place| self.mappings.at(place))
+            .is_some_and(|mapping| (mapping.inside, mapping.inside_l4_port) == (reply.src, reply.src_l4_port))
     }
 
     /// Ends a session with this tuple whose time is over.

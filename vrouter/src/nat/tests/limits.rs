@@ -206,6 +206,28 @@ fn shorter_timeouts_hold_for_sessions_that_exist() {
 }
 
 #[test]
+fn who_comes_in_by_a_mapping_that_yields_to_him_is_refused() {
+    let mut plan = plan();
+    plan.nat.sessions_max = 1;
+    plan.nat.filtering = Filtering::EndpointIndependent;
+    let mut bench = Bench::new(&plan);
+    bench.out(udp("172.16.0.2:4000", "198.51.100.7:53"));
+    let knock = udp("198.51.100.8:9", "203.0.113.1:4000");
+    let dst = bench.all.mapped(&knock);
+    assert_eq!(dst, Some(end("172.16.0.2:4000")));
+    // Room is made by the end of the only session, and with it of the mapping.
+    let wish = Wish { dst, src: SourceNat::Keep, origin: Origin::Mapping, inside: knock.src.address };
+    assert_eq!(bench.open(&knock, SYN, &wish), Err(DropReason::Unsolicited));
+    for host in 20..25 {
+        bench.out(udp("172.16.0.3:4000", &std::format!("198.51.100.{host}:53")));
+        assert_eq!(bench.all.stats().l4_ports[0].in_use, 1);
+    }
+    bench.all.kill(&SessionFilter::default());
+    let stats = bench.all.stats();
+    assert_eq!((stats.sessions, stats.mappings, stats.l4_ports[0].in_use), (0, 0, 0));
+}
+
+#[test]
 fn many_that_end_together_are_swept_in_portions() {
     let mut bench = Bench::new(&plan());
     for host in 0..2 {
