@@ -54,6 +54,9 @@ impl Asked {
             || matches!(src, IpAddr::V6(src) if src.is_unicast_link_local());
         // Then whoever knows a mapped L4 port is welcome: that is what endpoint-independent filtering says.
         let is_open = plan.router.nat.filtering == Filtering::EndpointIndependent;
+        if comes_in && is_open {
+            self.0.insert(src); // What was let in goes on when a later plan filters otherwise.
+        }
         if !comes_in || is_own || is_open || self.0.contains(&src) || is_published(plan, dst) {
             return Ok(());
         }
