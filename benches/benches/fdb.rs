@@ -114,6 +114,7 @@ fn switch(stations: u64) -> Switch {
         mtu: 1500,
         stations_max: u32::MAX,
         isolation: Isolation::Open,
+        horizon: None,
         mac: None,
         addresses: vec![],
         guards: Guards::default(),

@@ -178,6 +178,7 @@ pub(crate) fn port_plan(id: PortId, domain: DomainId) -> PortPlan {
         mtu: 1500,
         stations_max: u32::MAX,
         isolation: Isolation::Open,
+        horizon: None,
         mac: None,
         addresses: vec![],
         guards: Guards::default(),

@@ -4,8 +4,8 @@
 //! - *Side by side* (`cargo compare`): [`comparison`] takes every [`subject`] in turn, round after round, puts it
 //!   between the two endpoints of a [`site`], and has the generators of [`generate`] use it. [`outcome`] holds all
 //!   figures, [`stats`] sums them up, [`threshold`] holds them to what was promised, [`report`] writes them down.
-//! - *In memory* (`cargo bench -p benches`): criterion benchmarks of each room, with the tables of [`routes`], and, by
-//!   [`corridor`], of all together, where no kernel takes part. These two never stand in one chart.
+//! - *In memory* (`cargo bench -p benches`): criterion benchmarks of each room, with the tables of [`routes`] and the
+//!   tunnels of [`peers`], and, by [`corridor`], of all together, where no kernel takes part. These two never stand in one chart.
 //!
 //! Needs root and /dev/net/tun for the first kind. Everything a comparison makes lives in namespaces without names
 //! and in children that end with it. Limits: one path at a time, MTU 1500, IPv4, one direction of bulk transfer.
@@ -21,6 +21,7 @@ pub mod interrupt;
 pub mod machine;
 pub mod metric;
 pub mod outcome;
+pub mod peers;
 pub mod report;
 pub mod routed;
 pub mod routes;

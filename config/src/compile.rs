@@ -22,6 +22,7 @@ use crate::force;
 use crate::ids::Ids;
 use crate::spec::{Guard, NetworkSpec, PortSpec, StormSpec};
 
+mod overlay;
 mod router;
 mod tunnel;
 mod uplink;
@@ -113,6 +114,9 @@ pub struct Tunnel {
     pub remote: Endpoint,
     /// The network's identifier on the wire; `None` where packets travel bare.
     pub vni: Option<Vni>,
+    /// Longest packet that is wanted inside. What fits the underlay holds if it is less
+    /// ([`Compiled::follow_underlay`]).
+    pub mtu: u16,
 }
 
 impl Compiled {
@@ -151,12 +155,12 @@ pub fn compile(config: &Config, ids: &mut Ids) -> Compiled {
     ids.publishes.assign(&mut publishes);
     let compiler = Compiler { config, ids };
     let ports = compiler.ports();
-    let uplink = config.uplink.iter().map(|_| derive::UPLINK);
+    let others = special_domains(config);
     let networks: BTreeMap<String, DomainId> = config
         .network
         .keys()
         .map(String::as_str)
-        .chain(uplink)
+        .chain(others)
         .map(|name| (name.to_owned(), compiler.domain(name)))
         .collect();
     Compiled {
@@ -182,13 +186,31 @@ fn names_by_id<'a>(names: impl Iterator<Item = (usize, &'a String)>) -> Vec<Opti
     by_id
 }
 
+/// The domains that are no networks of the user's: the uplink and the overlay.
+fn special_domains(config: &Config) -> Vec<&str> {
+    let uplink = config.uplink.as_ref().map(|_| derive::UPLINK);
+    let overlay = config.overlay.as_ref().and_then(derive::overlay_format).map(|_| derive::OVERLAY);
+    uplink.into_iter().chain(overlay).collect()
+}
+
+/// The ports that are remote ends of tunnels, each with its domain.
+fn tunnel_ports(config: &Config) -> Vec<(String, &str)> {
+    let remotes = derive::remotes(config).map(|remote| (remote.port, remote.network));
+    remotes.chain(derive::tunnelled(config).map(|peer| (peer.port, derive::OVERLAY))).collect()
+}
+
 fn assign_ids(config: &Config, ids: &mut Ids) {
     let uplink = || config.uplink.iter().map(|_| derive::UPLINK);
-    let domains = config.network.keys().map(String::as_str).chain(uplink()).collect();
+    let domains = config.network.keys().map(String::as_str).chain(special_domains(config)).collect();
     let passed_on = ids.domains.assign(&domains, plan::DOMAINS_MAX);
-    let tunnels: Vec<String> = derive::remotes(config).map(|remote| remote.port).collect();
-    let ports: BTreeSet<&str> =
-        config.port.keys().chain(&tunnels).map(String::as_str).chain(uplink()).collect();
+    let tunnels = tunnel_ports(config);
+    let ports: BTreeSet<&str> = config
+        .port
+        .keys()
+        .chain(tunnels.iter().map(|(port, _)| port))
+        .map(String::as_str)
+        .chain(uplink())
+        .collect();
     ids.ports.assign(&ports, plan::PORTS_MAX);
     let underlays: Vec<String> = tunnel::local_ends(config).keys().map(Endpoint::to_string).collect();
     ids.underlays.assign(&underlays.iter().map(String::as_str).collect(), encap::plan::UNDERLAYS_MAX);
@@ -197,6 +219,9 @@ fn assign_ids(config: &Config, ids: &mut Ids) {
         if derive::memberships(port).any(|(_, network)| passed_on.contains(&ids.domains.id(network))) {
             ids.ports.give_out(ids.ports.id(name));
         }
+    }
+    for (port, _) in tunnels.iter().filter(|(_, domain)| passed_on.contains(&ids.domains.id(domain))) {
+        ids.ports.give_out(ids.ports.id(port));
     }
     for name in uplink().filter(|name| passed_on.contains(&ids.domains.id(name))) {
         ids.ports.give_out(ids.ports.id(name));
@@ -212,10 +237,13 @@ impl Compiler<'_> {
     fn plan(&self, publishes: Vec<Publish>) -> Plan {
         let devices = self.config.port.iter().map(|(name, port)| self.port_plan(name, port));
         let tunnels = derive::remotes(self.config).map(|remote| self.tunnel_port_plan(&remote));
-        let mut ports: Vec<PortPlan> = devices.chain(tunnels).chain(self.uplink_port_plan()).collect();
+        let peers = self.peers().map(|(peer, format)| self.overlay_port_plan(&peer, format));
+        let mut ports: Vec<PortPlan> =
+            devices.chain(tunnels).chain(peers).chain(self.uplink_port_plan()).collect();
         ports.sort_by_key(|port| port.id);
         let networks = self.config.network.iter().map(|(name, network)| self.domain_plan(name, network));
-        let mut domains: Vec<DomainPlan> = networks.chain(self.uplink_domain_plan()).collect();
+        let mut domains: Vec<DomainPlan> =
+            networks.chain(self.uplink_domain_plan()).chain(self.overlay_domain_plan()).collect();
         domains.sort_by_key(|domain| domain.id);
         let mut statics: Vec<StaticStation> = self
             .config
@@ -226,6 +254,7 @@ impl Compiler<'_> {
                 mac: unicast(station.mac),
                 port: self.port(&station.port),
             })
+            .chain(self.overlay_statics())
             .collect();
         statics.sort_by_key(|station| (station.domain, station.mac));
         Plan {
@@ -244,13 +273,14 @@ impl Compiler<'_> {
             .map(|(name, port)| (name.clone(), PortKind::Device(self.device(name, port))));
         let tunnels =
             derive::remotes(self.config).map(|remote| (remote.port.clone(), self.tunnel_kind(&remote)));
+        let peers = self.peers().map(|(peer, format)| (peer.port.clone(), self.overlay_kind(&peer, format)));
         let uplink = self.uplink_kind().map(|kind| (derive::UPLINK.to_owned(), kind));
         let with_id = |(name, kind): (String, PortKind)| {
             let id = self.port(&name);
             let serial = self.ids.ports.serial(id.0);
             (name, CompiledPort { id, serial, kind })
         };
-        devices.chain(tunnels).chain(uplink).map(with_id).collect()
+        devices.chain(tunnels).chain(peers).chain(uplink).map(with_id).collect()
     }
 
     fn domain_plan(&self, name: &str, network: &NetworkSpec) -> DomainPlan {
@@ -275,6 +305,7 @@ impl Compiler<'_> {
             mtu: derive::port_mtu(self.config, port),
             stations_max: port.stations_max.unwrap_or(plan::PORT_STATIONS_DEFAULT),
             isolation: isolation(derive::isolated(self.config, port)),
+            horizon: None,
             // Behind a trunk there are many stations, of which the device's own need not be one.
             mac: (port.trunk.is_empty() || port.mac.is_some()).then(|| unicast(derive::port_mac(name, port))),
             addresses: port.address.given().iter().map(|cidr| cidr.address()).collect(),

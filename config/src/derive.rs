@@ -4,13 +4,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use encap::Format;
 use wire::{Cidr, Mac, Vid};
 
-use crate::spec::{Document, NetworkSpec, PortSpec, UplinkKind, UplinkSpec, VxlanSpec};
+use crate::spec::{
+    Backend, Document, NetworkSpec, OverlaySpec, PeerSpec, PortSpec, UplinkKind, UplinkSpec, VxlanSpec,
+};
 
 /// Longest interface name in octets (Linux' IFNAMSIZ without its final zero). A longer one is refused, a port's name that
 /// stands for it too.
 pub(crate) const IFNAME_LEN_MAX: usize = 15;
+
+/// What the domain of an overlay's tunnels is called. No network may have the name beside one.
+pub(crate) const OVERLAY: &str = "overlay";
 
 /// What the uplink's domain and port are called. No network and no port of the user's may have the name.
 pub(crate) const UPLINK: &str = "uplink";
@@ -183,6 +189,79 @@ pub(crate) fn remotes(document: &Document) -> impl Iterator<Item = Remote<'_>> {
             address,
         })
     })
+}
+
+/// Another host of the overlay that is reached through a tunnel.
+pub(crate) struct Peer<'a> {
+    /// What the port that it becomes is called.
+    pub(crate) port: String,
+    pub(crate) overlay: &'a OverlaySpec,
+    pub(crate) spec: &'a PeerSpec,
+}
+
+/// The overlay's hosts that are reached through tunnels.
+pub(crate) fn tunnelled(document: &Document) -> impl Iterator<Item = Peer<'_>> {
+    peers(document)
+        .filter(|(overlay, spec)| !is_direct(document, overlay, spec))
+        .map(|(overlay, spec)| Peer { port: format!("{OVERLAY}.{}", spec.endpoint), overlay, spec })
+}
+
+/// Those that are reached through the uplink, as its neighbours.
+pub(crate) fn direct(document: &Document) -> impl Iterator<Item = &PeerSpec> {
+    let is_direct = |(overlay, spec): &(&OverlaySpec, &PeerSpec)| is_direct(document, overlay, spec);
+    peers(document).filter(is_direct).map(|(_, spec)| spec)
+}
+
+fn peers(document: &Document) -> impl Iterator<Item = (&OverlaySpec, &PeerSpec)> {
+    document.overlay.iter().flat_map(|overlay| overlay.peer.iter().map(move |peer| (overlay, peer)))
+}
+
+fn is_direct(document: &Document, overlay: &OverlaySpec, peer: &PeerSpec) -> bool {
+    let is_of_family = peer.subnet.address().is_ipv4() == peer.endpoint.is_ipv4();
+    overlay.backend == Backend::HostGw
+        || overlay.direct_routing && is_of_family && is_on_uplink(document, peer.endpoint)
+}
+
+/// Whether the address is a neighbour's on the uplink.
+pub(crate) fn is_on_uplink(document: &Document, address: IpAddr) -> bool {
+    let mut own = document.uplink.iter().flat_map(|uplink| &uplink.address);
+    own.any(|cidr| cidr.contains(address))
+}
+
+/// What the overlay's datagrams carry; `None` without any.
+pub(crate) fn overlay_format(overlay: &OverlaySpec) -> Option<Format> {
+    match overlay.backend {
+        Backend::Vxlan => Some(Format::Vxlan),
+        Backend::Udp => Some(Format::BareIp),
+        Backend::HostGw => None,
+    }
+}
+
+/// The UDP port of the overlay's tunnel ends: as given, or flannel's.
+pub(crate) fn overlay_l4_port(overlay: &OverlaySpec) -> u16 {
+    overlay.port.unwrap_or(match overlay.backend {
+        Backend::Udp => 8285,
+        Backend::Vxlan | Backend::HostGw => 8472,
+    })
+}
+
+/// The MAC address of our tunnel end: as given, or one that follows from its address.
+pub(crate) fn overlay_mac(overlay: &OverlaySpec) -> Mac {
+    overlay.mac.unwrap_or_else(|| end_mac(overlay.local))
+}
+
+/// The MAC address of a peer's tunnel end, likewise.
+pub(crate) fn peer_mac(peer: &PeerSpec) -> Mac {
+    peer.mac.unwrap_or_else(|| end_mac(peer.endpoint))
+}
+
+fn end_mac(address: IpAddr) -> Mac {
+    mac_of_name(&address.to_string(), "vtep")
+}
+
+/// The longest packet that fits a datagram.
+pub(crate) fn inner_mtu(underlay: u16, format: Format, local: IpAddr) -> u16 {
+    underlay.saturating_sub(encap::plan::overhead(format, local.is_ipv4()))
 }
 
 #[cfg(test)]

@@ -86,6 +86,7 @@ fn router_changes(old: &RouterPlan, new: &RouterPlan) -> Vec<&'static str> {
         ("one_to_one", old.one_to_one != new.one_to_one),
         ("acl", old.acl != new.acl),
         ("nat", old.nat != new.nat),
+        ("overlay", old.direct != new.direct),
     ];
     parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
 }

@@ -159,6 +159,14 @@ pub struct VxlanSpec {
     /// The other ends.
     #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
     pub remotes: Vec<IpAddr>,
+    /// Longest packet that the hosts' own network carries, 1280 to 65535; default 1500. Live, the MTU of the interface that
+    /// has the local address holds.
+    #[serde(default = "underlay_mtu")]
+    pub underlay_mtu: u16,
+}
+
+fn underlay_mtu() -> u16 {
+    1500
 }
 
 fn vxlan_port() -> u16 {
@@ -272,7 +280,14 @@ pub struct OverlaySpec {
     /// This host's end.
     #[serde(with = "text::one")]
     pub local: IpAddr,
-    /// The MAC address of this host's tunnel end; default: random.
+    /// Longest packet that the hosts' own network carries, 1280 to 65535; default 1500. Live, the MTU of the interface that
+    /// has the local address holds.
+    #[serde(default = "underlay_mtu")]
+    pub underlay_mtu: u16,
+    /// Whether hosts that are neighbours on the uplink are reached without a tunnel; default no.
+    #[serde(default)]
+    pub direct_routing: bool,
+    /// The MAC address of this host's tunnel end; default: one that follows from its address.
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// How hosts learn of each other; default static.

@@ -2,6 +2,7 @@
 use config::{Addresses, Compiled, Config, Ids, PortKind, check, compile};
 use vrouter::fib::{NextHop, Resolved, Target};
 use vrouter::{NetworkPolicy, Side};
+use wire::segment::Egress;
 use wire::{DomainId, Mac, PortId};
 
 const DOCKER0: &str = include_str!("data/docker0.toml");
@@ -79,8 +80,34 @@ fn overlays_are_read_and_not_in_force() {
     for text in [OVERLAY_VXLAN, OVERLAY_UDP] {
         let compiled = compiled(text);
         assert_eq!(device(&compiled, "p").mtu, 1450);
+        assert_eq!(compiled.plan.check(), Ok(()));
         let overlay = "the overlay of network \"pod\" is not joined in this version";
         assert_eq!(compiled.not_in_force.last().map(String::as_str), Some(overlay));
+    }
+}
+
+#[test]
+fn what_fits_a_tunnel_follows_the_interface_below() {
+    for (text, overhead) in [(OVERLAY_VXLAN, 50), (OVERLAY_UDP, 28)] {
+        let mut compiled = compiled(text);
+        let mtu = |compiled: &config::Compiled| {
+            let id = compiled.ports["overlay.192.168.77.2"].id;
+            let port = compiled.plan.switch.ports.iter().find(|port| port.id == id).unwrap();
+            let domain = compiled.networks["overlay"];
+            let gateways = &compiled.plan.router.gateways;
+            let gateway = gateways.iter().find(|gateway| gateway.domain == domain).unwrap();
+            assert_eq!(port.mtu, gateway.mtu);
+            port.mtu
+        };
+        let underlay = compiled.plan.underlays[0].id;
+        assert_eq!(mtu(&compiled), 1500 - overhead);
+        for (interface, changes) in [(1500, false), (9000, true), (9000, false), (1400, true)] {
+            assert_eq!(compiled.follow_underlay(underlay, interface, Egress::NONE), changes);
+            assert_eq!(mtu(&compiled), interface - overhead);
+        }
+        assert!(compiled.follow_underlay(underlay, 1400, Egress::ALL));
+        assert_eq!(compiled.plan.underlays[0].takes, Egress::ALL);
+        assert_eq!(compiled.plan.check(), Ok(()));
     }
 }
 
@@ -91,7 +118,7 @@ fn the_example_shows_every_key() {
     assert_eq!(compiled.plan.check(), Ok(()));
     assert_eq!(config.port["c2"].address, Addresses::Given(vec!["172.17.0.2/16".parse().unwrap()]));
     assert!(matches!(compiled.ports["lan.vxlan.192.0.2.2"].kind, PortKind::Tunnel(_)));
-    assert_eq!(compiled.plan.tunnels.len(), 1);
+    assert_eq!(compiled.plan.tunnels.len(), 2, "the stretched network's remote end, and the overlay's peer");
     // What is commented out is the default: without the marks nothing changes.
     let spelt_out: String = EXAMPLE
         .lines()

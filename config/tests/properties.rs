@@ -123,6 +123,7 @@ fn document() -> impl Strategy<Value = Document> {
                 port: 4789,
                 local: "192.0.2.1".parse().expect("an address"),
                 remotes: Vec::new(),
+                underlay_mtu: 1500,
             });
             (format!("n{index}"), spec)
         },

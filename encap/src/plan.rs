@@ -92,6 +92,8 @@ pub struct TunnelPlan {
     pub encapsulation: Encapsulation,
     /// Where the packets inside may come from; empty: from anywhere.
     pub sources: Vec<Cidr>,
+    /// The only MAC address that frames inside may be for; `None`: any.
+    pub inner_dst: Option<UnicastMac>,
 }
 
 /// How the frames of a tunnel travel.

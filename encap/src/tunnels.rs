@@ -14,7 +14,7 @@ use core::net::IpAddr;
 
 use hashbrown::HashTable;
 use wire::segment::Egress;
-use wire::{Cidr, DropReason, Ecn, FlowHash, FrameBuf, Offload, PortId, ethernet};
+use wire::{Cidr, DropReason, Ecn, FlowHash, FrameBuf, Offload, PortId, UnicastMac, ethernet};
 
 use crate::plan::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan};
 use crate::vxlan::{self, Vni};
@@ -45,6 +45,8 @@ pub struct Way {
     pub takes: Egress,
     /// Where packets that come in may be from; empty: anywhere.
     sources: Box<[Cidr]>,
+    /// Whom frames that come in have to be for.
+    inner_dst: Option<UnicastMac>,
 }
 
 /// A tunnel, as what comes in is found.
@@ -102,6 +104,7 @@ impl Tunnels {
                 encapsulation: plan.encapsulation,
                 takes: underlay.takes,
                 sources: plan.sources.as_slice().into(),
+                inner_dst: plan.inner_dst,
             };
             put(&mut self.ways, plan.port.index(), Box::new(way));
             let vni = plan.encapsulation.vni();
@@ -145,7 +148,7 @@ impl Tunnels {
     /// # Errors
     /// `forward.no-port` without the underlay, `admit.encap-truncated`, `admit.encap-flags`, `admit.unknown-vni`,
     /// `admit.unlisted-peer`, `admit.vnet-csum` if what the shell says of the datagram does not fit what is inside,
-    /// `admit.inner-source`, `admit.encap-ecn`.
+    /// `admit.inner-mac`, `admit.inner-source`, `admit.encap-ecn`.
     #[inline]
     pub fn admit(
         &self,
@@ -170,7 +173,7 @@ impl Tunnels {
                 bare::dress(datagram, local, remote).map_err(refused)?;
             }
         }
-        way.admits_source(datagram.bytes()).map_err(refused)?;
+        way.admits_inner(datagram.bytes()).map_err(refused)?;
         ecn::combine(outer, datagram.bytes_mut()).map_err(refused)?;
         Ok(port)
     }
@@ -216,10 +219,15 @@ impl Tunnels {
 }
 
 impl Way {
-    /// Whether the packet inside is from where the peer's packets are from. What is not IP is from nowhere, and none
-    /// of a routed peer's business.
+    /// Whether the frame inside is for whom, and its packet from where, the peer's are. What is not IP is from nowhere, and
+    /// none of a routed peer's business.
     #[inline]
-    fn admits_source(&self, frame: &[u8]) -> Result<(), DropReason> {
+    fn admits_inner(&self, frame: &[u8]) -> Result<(), DropReason> {
+        if let Some(inner_dst) = self.inner_dst
+            && frame.first_chunk() != Some(&inner_dst.mac().0)
+        {
+            return Err(DropReason::InnerMac);
+        }
         if self.sources.is_empty() {
             return Ok(());
         }

@@ -26,6 +26,7 @@ fn port(id: u16, memberships: &[(u16, Option<u16>)]) -> PortPlan {
         mtu: 1500,
         stations_max: 100,
         isolation: Isolation::Open,
+        horizon: None,
         mac: None,
         addresses: Vec::new(),
         guards: Guards::default(),
@@ -268,6 +269,7 @@ fn with_tunnel(plan: Plan, port: u16) -> Plan {
         remote: end(2),
         encapsulation: Encapsulation::Vxlan(Vni::new(42).unwrap()),
         sources: Vec::new(),
+        inner_dst: None,
     };
     Plan { underlays: alloc::vec![underlay], tunnels: alloc::vec![tunnel], ..plan }
 }

@@ -4,7 +4,7 @@
 //! - What leaves carries a tag (or none) that the egress port has for a domain: of a switched frame the one that it came
 //!   in from, so that nothing leaks into another network.
 //! - A frame that is switched keeps its octets, tag and tunnel header aside. It does not return through its ingress
-//!   port, reaches no port twice, and passes between two isolated ports never.
+//!   port, reaches no port twice, and never passes between two isolated ports or two ends of one tunnel.
 //! - Whatever else leaves is the router's: it has the MAC address of a gateway in the domain that it leaves in.
 //! - Nothing comes in from the uplink that nobody has asked for.
 //! - What leaves fits the egress MTU, and its virtio header tells the truth about it.
@@ -236,6 +236,11 @@ impl Laws {
             |port: Option<&PortPlan>| port.is_some_and(|port| port.isolation == Isolation::Isolated);
         ensure(!(is_isolated(Some(egress)) && is_isolated(self.arrival_port(arrived.port))), || {
             "a frame passes between two isolated ports".to_owned()
+        })?;
+        let horizon = |port: Option<&PortPlan>| port.and_then(|port| port.horizon);
+        let ingress = horizon(self.arrival_port(arrived.port));
+        ensure(ingress.is_none() || ingress != horizon(Some(egress)), || {
+            "a frame passes between two ends of one tunnel".to_owned()
         })?;
         ensure(is_as_it_came, || "a switched frame has other octets than it came with".to_owned())
     }

@@ -32,6 +32,7 @@ const OUT_OF_REACH: &[DropReason] = &[
     DropReason::Unsolicited,
     DropReason::Internal,
     DropReason::IsolatedNetworks,
+    DropReason::OverlayTransit,
     DropReason::AclDenied,
     DropReason::SessionsMax,
     DropReason::L4PortsExhausted,

@@ -3,6 +3,7 @@
 //! An interface is a [`Gateway`] of the plan with what the packet path asks of it. Owned addresses are in one sorted list,
 //! whichever interface they belong to: a router answers at all of its addresses, from all sides.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,6 +26,8 @@ pub(crate) struct Interfaces {
     by_domain: Vec<Option<Interface>>,
     /// The domain of the uplink.
     uplink: Option<DomainId>,
+    /// What of the uplink is an overlay's.
+    direct: Arc<Fib>,
     /// Sorted; read by the walk, for packets of unknown connections only.
     owned: Vec<IpAddr>,
     /// Those of them that the forwarding table does not lead to the interface whose they are. There are none where
@@ -47,7 +50,7 @@ pub(crate) struct Interface {
 
 impl Interfaces {
     pub(crate) fn new(plan: &RouterPlan) -> Self {
-        let mut interfaces = Self::default();
+        let mut interfaces = Self { direct: Arc::clone(&plan.direct), ..Self::default() };
         for gateway in &plan.gateways {
             let index = gateway.domain.index();
             if interfaces.by_domain.len() <= index {
@@ -83,6 +86,11 @@ impl Interfaces {
 
     pub(crate) fn is_uplink(&self, domain: DomainId) -> bool {
         self.uplink == Some(domain)
+    }
+
+    /// Whether who has the address there is a stranger: behind the uplink, and not one of an overlay's hosts.
+    pub(crate) fn is_outside(&self, domain: DomainId, address: IpAddr) -> bool {
+        self.is_uplink(domain) && self.direct.lookup(address).is_none()
     }
 
     /// Whether the router owns `address`, as seen from `domain`: a link-local address belongs to one link.
@@ -165,7 +173,14 @@ impl Interface {
         if is_link_local_v6(to) {
             return Some(link_local);
         }
-        self.address_like(to).or_else(|| to.is_ipv6().then_some(link_local))
+        match &self.gateway.side {
+            Side::Overlay(overlay) => {
+                overlay.speakers.iter().copied().find(|address| address.is_ipv4() == to.is_ipv4())
+            }
+            Side::Network(_) | Side::Uplink => {
+                self.address_like(to).or_else(|| to.is_ipv6().then_some(link_local))
+            }
+        }
     }
 }
 

@@ -47,8 +47,8 @@ pub use neighbour::{
 };
 pub use packet::{Endpoint, Flow, Packet};
 pub use plan::{
-    AclAction, AclEnd, AclRule, Filtering, Gateway, NatPlan, NetworkPolicy, OneToOne, PlanError, Protocol,
-    Publish, RouterPlan, Side, Timeouts,
+    AclAction, AclEnd, AclRule, Filtering, Gateway, NatPlan, NetworkPolicy, OneToOne, OverlayPolicy,
+    PlanError, Protocol, Publish, RouterPlan, Side, Timeouts,
 };
 pub use router::{Routed, Router};
 pub use turn::{Made, Notice, Turn};

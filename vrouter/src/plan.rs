@@ -22,6 +22,8 @@ pub const PUBLISHES_MAX: usize = 65_536;
 pub const ONE_TO_ONE_MAX: usize = 4_096;
 /// Rules of the access list. More are refused when the plan is checked: each first packet reads the list in order.
 pub const ACL_RULES_MAX: usize = 1_024;
+/// Other ends of an overlay. More are refused when the plan is checked.
+pub const OVERLAY_ENDS_MAX: usize = 8_192;
 /// Connections that a plan may ask room for. More are refused when the plan is checked.
 pub const SESSIONS_MAX: u32 = 4_194_304;
 
@@ -32,6 +34,9 @@ pub struct RouterPlan {
     pub gateways: Vec<Gateway>,
     /// Which way a packet goes: connected, static, default.
     pub fib: Arc<Fib>,
+    /// What lies behind the uplink and is an overlay's all the same, because its hosts are neighbours there: packets from
+    /// and to its prefixes are neither translated nor refused for coming unasked. Only whether it has a route counts.
+    pub direct: Arc<Fib>,
     /// How connections are translated and remembered.
     pub nat: NatPlan,
     /// L4 ports of the router that lead to a station. No two overlap.
@@ -67,6 +72,30 @@ pub enum Side {
     Network(NetworkPolicy),
     /// The way to everybody else. Nothing comes in from here unasked, but for what is published.
     Uplink,
+    /// Other hosts with networks of their own, behind tunnels. Their packets are not translated and may come unasked, but
+    /// are for our networks alone.
+    Overlay(OverlayPolicy),
+}
+
+/// What the router knows of an overlay. Nobody there is asked for addresses, and nothing is announced.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct OverlayPolicy {
+    /// The other ends: which MAC address has each next hop, in the order of addresses.
+    pub ends: Arc<[(IpAddr, UnicastMac)]>,
+    /// The addresses that the router reports errors from, at most one of each family.
+    pub speakers: Vec<IpAddr>,
+}
+
+impl OverlayPolicy {
+    /// The MAC address of the other end that is this next hop.
+    pub fn end(&self, next_hop: IpAddr) -> Option<UnicastMac> {
+        let found = self.ends.binary_search_by_key(&next_hop, |&(address, _)| address);
+        found.ok().map(|index| self.ends[index].1)
+    }
+
+    fn is_sound(&self) -> bool {
+        self.ends.len() <= OVERLAY_ENDS_MAX && self.ends.windows(2).all(|pair| pair[0].0 < pair[1].0)
+    }
 }
 
 /// What the router does for a network.
@@ -335,6 +364,9 @@ impl Gateway {
         if self.addresses.len() > GATEWAY_ADDRESSES_MAX || self.subnets.len() > SUBNETS_MAX {
             return Err(PlanError::TooManyAddresses(self.domain));
         }
+        if matches!(&self.side, Side::Overlay(overlay) if !overlay.is_sound()) {
+            return Err(PlanError::OverlayEnds(self.domain));
+        }
         match self.addresses.iter().find(|&&address| !is_host(address)) {
             Some(&address) => Err(PlanError::NotAHostAddress(self.domain, address)),
             None => Ok(()),
@@ -402,6 +434,8 @@ pub enum PlanError {
     TooManyAddresses(DomainId),
     /// The address is unspecified, loopback, multicast or broadcast.
     NotAHostAddress(DomainId, IpAddr),
+    /// More than [`OVERLAY_ENDS_MAX`] other ends, or two with one address.
+    OverlayEnds(DomainId),
     /// Another gateway owns the address too.
     AddressTwice(DomainId, IpAddr),
     /// No room for a connection, or for more than [`SESSIONS_MAX`].
@@ -438,6 +472,11 @@ impl fmt::Display for PlanError {
             Self::NotAHostAddress(domain, address) => write!(
                 f,
                 "the gateway of network {} cannot own {address}: it is no single host's address",
+                domain.0
+            ),
+            Self::OverlayEnds(domain) => write!(
+                f,
+                "overlay {} has more than {OVERLAY_ENDS_MAX} other ends, or two with one address",
                 domain.0
             ),
             Self::AddressTwice(domain, address) => {

@@ -1,6 +1,7 @@
 //! Policy: may this connection be? Asked once, for its first packet; what belongs to a connection that may be passes.
 //!
-//! In order: nothing comes in from the uplink unasked; internal networks never meet the uplink; networks that are
+//! In order: nothing comes in from the uplink unasked; internal networks never meet the uplink; an overlay's hosts meet
+//! our networks and nobody else through us; networks that are
 //! isolated are not routed to each other, and nothing is routed back into a network whose stations are kept apart; then
 //! the access list, first match wins, no match allows. What is published overrules isolation (that is what publishing is
 //! for), never `internal` and never the access list.
@@ -62,28 +63,47 @@ pub(crate) struct Acl {
     hits: Vec<u64>,
 }
 
+/// What an end of a connection lies in.
+#[derive(Clone, Copy)]
+enum Zone<'a> {
+    Network(&'a NetworkPolicy),
+    /// Another host of an overlay, behind a tunnel or behind the uplink.
+    Overlay,
+    /// Behind the uplink, a stranger.
+    Outside,
+}
+
 /// Whether the sides that the connection joins may be joined.
 ///
 /// # Errors
-/// `route.unsolicited`, `route.internal` or `route.isolated`. Inside senders are told, outside ones never.
+/// `route.unsolicited`, `route.internal`, `route.isolated` or `route.overlay-transit`. Inside senders are told, outside ones never.
 pub(crate) fn check_sides(interfaces: &Interfaces, attempt: &Attempt) -> Result<(), Refused> {
-    let side = |domain| interfaces.in_domain(domain).map(|interface| &interface.gateway.side);
-    let (Some(from), Some(to)) = (side(attempt.from), side(attempt.to)) else {
+    let zone = |domain, address| {
+        let side = &interfaces.in_domain(domain)?.gateway.side;
+        Some(match side {
+            Side::Network(policy) => Zone::Network(policy),
+            Side::Uplink if interfaces.is_outside(domain, address) => Zone::Outside,
+            Side::Uplink | Side::Overlay(_) => Zone::Overlay,
+        })
+    };
+    let ends = (zone(attempt.from, attempt.src), zone(attempt.to, attempt.dst.address));
+    let (Some(from), Some(to)) = ends else {
         return Err(DropReason::NoRoute.into());
     };
     let refuse = |reason| Err(Refused::and_tell(reason, ErrorKind::AdminProhibited));
     match (from, to) {
-        (Side::Uplink, Side::Network(to)) if to.internal => Err(DropReason::Internal.into()),
-        (Side::Uplink, _) if !attempt.is_invited => Err(DropReason::Unsolicited.into()),
-        (Side::Uplink, _) => Ok(()),
-        (Side::Network(from), Side::Uplink) if from.internal => refuse(DropReason::Internal),
-        (Side::Network(_), Side::Uplink) => Ok(()),
-        (Side::Network(from), Side::Network(to))
+        (Zone::Outside, Zone::Network(to)) if to.internal => Err(DropReason::Internal.into()),
+        (Zone::Outside, _) if !attempt.is_invited => Err(DropReason::Unsolicited.into()),
+        (Zone::Outside, _) => Ok(()),
+        (Zone::Network(from), Zone::Outside) if from.internal => refuse(DropReason::Internal),
+        (Zone::Network(_), Zone::Outside | Zone::Overlay) | (Zone::Overlay, Zone::Network(_)) => Ok(()),
+        (Zone::Overlay, Zone::Outside | Zone::Overlay) => refuse(DropReason::OverlayTransit),
+        (Zone::Network(from), Zone::Network(to))
             if attempt.is_invited || may_meet(attempt.from == attempt.to, from, to) =>
         {
             Ok(())
         }
-        (Side::Network(_), Side::Network(_)) => refuse(DropReason::IsolatedNetworks),
+        (Zone::Network(_), Zone::Network(_)) => refuse(DropReason::IsolatedNetworks),
     }
 }
 

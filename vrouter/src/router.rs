@@ -27,7 +27,7 @@ pub(crate) use crate::interface::{ANSWERS_BURST_MAX, ANSWERS_PER_SECOND_MAX, lin
 use crate::nat::{Connections, SessionFilter};
 use crate::neighbour::{Heard, Neighbours, Resolution};
 use crate::packet::Packet;
-use crate::plan::RouterPlan;
+use crate::plan::{RouterPlan, Side};
 use crate::policy::{Acl, Refused};
 use crate::turn::Turn;
 
@@ -360,6 +360,12 @@ impl Router {
         next_hop: IpAddr,
         frame: &mut FrameBuf,
     ) -> Result<Routed, DropReason> {
+        let interface = self.interfaces.in_domain(egress).ok_or(DropReason::NoRoute)?;
+        if let Side::Overlay(overlay) = &interface.gateway.side {
+            let end = overlay.end(next_hop).ok_or(DropReason::NeighbourUnreachable)?;
+            frame.bytes_mut()[..6].copy_from_slice(&end.mac().0);
+            return Ok(Routed::Forward(egress));
+        }
         match self.neighbours.resolve(turn, port, egress, next_hop, frame)? {
             Resolution::Known(mac) => {
                 frame.bytes_mut()[..6].copy_from_slice(&mac.0);

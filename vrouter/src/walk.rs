@@ -107,7 +107,7 @@ impl Router {
     ) -> Result<Routed, Refused> {
         let Some(back) = self.connections.quoted(&quote.flow) else {
             let is_ours = self.interfaces.owns(arrival.domain, packet.dst);
-            if is_ours || self.interfaces.is_uplink(arrival.domain) {
+            if is_ours || self.interfaces.is_outside(arrival.domain, packet.src) {
                 return Err(DropReason::BadQuote.into());
             }
             let way = self.new_way(packet.dst, frame)?;
@@ -129,7 +129,7 @@ impl Router {
         let way = self.next_hop(back.src.address, frame)?;
         let reporter = if is_hidden {
             back.dst.address
-        } else if self.interfaces.is_uplink(way.0) {
+        } else if self.interfaces.is_outside(way.0, back.src.address) {
             self.seen_outside(arrival, packet.src)
         } else {
             packet.src
@@ -215,13 +215,14 @@ impl Router {
             dst,
             is_invited: wish.dst.is_some(),
         };
-        let is_from_inside = !self.interfaces.is_uplink(arrival.domain);
+        let is_from_inside = !self.interfaces.is_outside(arrival.domain, packet.src);
+        let is_to_outside = self.interfaces.is_outside(way.0, dst.address);
         policy::check_sides(&self.interfaces, &attempt)?;
         self.acl.check(turn, &attempt, is_from_inside)?;
-        if is_from_inside && self.interfaces.is_uplink(way.0) {
+        if is_from_inside && is_to_outside {
             wish.src = self.source_outside(arrival, packet.src);
         }
-        let meets_uplink = !is_from_inside || self.interfaces.is_uplink(way.0);
+        let meets_uplink = !is_from_inside || is_to_outside;
         let is_translated = wish.dst.is_some() || wish.src != SourceNat::Keep;
         if !meets_uplink && !is_translated && self.acl.is_empty() {
             return self.leave(turn, arrival, packet, None, way, frame);
@@ -248,7 +249,7 @@ impl Router {
         let masquerade = match side {
             Some(Side::Network(policy)) if src.is_ipv4() => policy.masquerade_v4,
             Some(Side::Network(policy)) => policy.masquerade_v6,
-            Some(Side::Uplink) | None => false,
+            Some(Side::Uplink | Side::Overlay(_)) | None => false,
         };
         match self.interfaces.outside(src) {
             Some(outside) if masquerade => SourceNat::Masquerade(outside),

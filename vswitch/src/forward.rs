@@ -1,12 +1,13 @@
 //! FORWARD: which ports of the frame's current domain get it: one, many, or none for a named reason.
 //!
 //! Group addresses and unknown stations go to every member of the domain but the one the frame came from (split
-//! horizon). Two isolated ports never hear each other. The router's own frames have no ingress port: nothing is kept
+//! horizon). Two isolated ports never hear each other, nor do two ends of one tunnel ([`Horizon`]). The router's own frames have no ingress port: nothing is kept
 //! from them. Multicast snooping does not exist: a multicast is flooded.
 
 use wire::{DomainId, DropReason, Instant, Mac, PortId, Vid};
 
 use crate::fdb::{Name, Tick};
+use crate::plan::Horizon;
 use crate::switch::{Domain, Switch};
 
 /// A way out.
@@ -25,6 +26,7 @@ pub struct Egress {
 pub(crate) struct Member {
     pub(crate) egress: Egress,
     pub(crate) is_isolated: bool,
+    pub(crate) horizon: Option<Horizon>,
 }
 
 /// Where a frame goes.
@@ -40,7 +42,7 @@ impl Switch {
     /// Finds the way to `dst` in `domain`. `ingress` is `None` for the router's own frames.
     ///
     /// # Errors
-    /// `forward.same-port`, `forward.isolated`, `forward.storm-unknown`, `forward.no-receiver`.
+    /// `forward.same-port`, `forward.isolated`, `forward.split-horizon`, `forward.storm-unknown`, `forward.no-receiver`.
     #[inline]
     pub fn forward(
         &mut self,
@@ -66,6 +68,9 @@ impl Switch {
         if port.is_isolated && self.is_isolated(ingress) {
             return Err(DropReason::Isolated);
         }
+        if port.horizon.is_some() && port.horizon == self.horizon(ingress) {
+            return Err(DropReason::SplitHorizon);
+        }
         let vid = port.tag_of(domain).ok_or(DropReason::NoReceiver)?;
         Ok(Forward::One(Egress { port: egress, vid, mtu: port.mtu }))
     }
@@ -73,9 +78,10 @@ impl Switch {
     /// The ports that a flooded frame goes to, in the order of their ids.
     pub fn receivers(&self, domain: DomainId, ingress: Option<PortId>) -> impl Iterator<Item = Egress> {
         let members = self.domain(domain).map_or(&[][..], |domain| &domain.members);
-        let is_isolated = self.is_isolated(ingress);
+        let (is_isolated, horizon) = (self.is_isolated(ingress), self.horizon(ingress));
         let may_hear = move |member: &&Member| {
-            Some(member.egress.port) != ingress && !(is_isolated && member.is_isolated)
+            let is_of_tunnel = horizon.is_some() && member.horizon == horizon;
+            Some(member.egress.port) != ingress && !(is_isolated && member.is_isolated) && !is_of_tunnel
         };
         members.iter().filter(may_hear).map(|member| member.egress)
     }
@@ -90,6 +96,8 @@ impl Switch {
             Err(DropReason::NoReceiver)
         } else if self.is_isolated(ingress) && *open_members == 0 {
             Err(DropReason::Isolated)
+        } else if self.horizon(ingress).is_some() && self.receivers(domain, ingress).next().is_none() {
+            Err(DropReason::SplitHorizon)
         } else {
             Ok(Forward::Many)
         }
@@ -98,6 +106,11 @@ impl Switch {
     #[inline]
     fn is_isolated(&self, ingress: Option<PortId>) -> bool {
         ingress.and_then(|port| self.port(port)).is_some_and(|port| port.is_isolated)
+    }
+
+    #[inline]
+    fn horizon(&self, ingress: Option<PortId>) -> Option<Horizon> {
+        self.port(ingress?)?.horizon
     }
 
     /// Asks the port's storm control about a frame to an unknown station.

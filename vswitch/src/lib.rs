@@ -42,6 +42,7 @@ pub use flap::{FLAP_MOVES, FLAP_WINDOW, FLAPS_MAX};
 pub use forward::{Egress, Forward};
 pub use learn::{Learned, STATIONS_MAX};
 pub use plan::{
-    DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm, SwitchPlan,
+    DomainPlan, Guards, Horizon, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm,
+    SwitchPlan,
 };
 pub use switch::{Station, Switch};

@@ -71,6 +71,9 @@ pub struct PortPlan {
     pub stations_max: u32,
     /// With whom the port may talk.
     pub isolation: Isolation,
+    /// Frames from one port of a horizon never leave through another: behind both is one tunnel, whose ends reach each
+    /// other themselves.
+    pub horizon: Option<Horizon>,
     /// The station that lives here according to the configuration.
     pub mac: Option<UnicastMac>,
     /// The addresses that live here according to the configuration.
@@ -99,6 +102,10 @@ pub enum Isolation {
     /// Open ports only: two isolated ports never hear each other (`icc = false`).
     Isolated,
 }
+
+/// Ports that are ends of one tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Horizon(pub u16);
 
 /// Guards, each on or off. A frame that a guard refuses is dropped under the guard's own reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

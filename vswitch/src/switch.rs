@@ -11,7 +11,7 @@ use wire::{DomainId, Instant, Mac, PortId, UnicastMac, Vid};
 use crate::fdb::{Fdb, Name, Place, Tick};
 use crate::flap::Flaps;
 use crate::forward::{Egress, Member};
-use crate::plan::{DomainPlan, Guards, Isolation, PortPlan, Storm, SwitchPlan};
+use crate::plan::{DomainPlan, Guards, Horizon, Isolation, PortPlan, Storm, SwitchPlan};
 use crate::storm::Buckets;
 
 /// Admits, learns and forwards: see the crate's doc.
@@ -37,6 +37,7 @@ pub(crate) struct Port {
     pub(crate) serial: u32,
     pub(crate) mtu: u16,
     pub(crate) is_isolated: bool,
+    pub(crate) horizon: Option<Horizon>,
     pub(crate) native: Option<DomainId>,
     /// Ordered by VLAN.
     pub(crate) tagged: Box<[(Vid, DomainId)]>,
@@ -348,6 +349,7 @@ fn compile_port(now: Instant, plan: &PortPlan, before: Option<&Port>) -> Port {
         serial: plan.serial,
         mtu: plan.mtu,
         is_isolated: plan.isolation == Isolation::Isolated,
+        horizon: plan.horizon,
         native: plan.memberships.iter().find(|member| member.vid.is_none()).map(|member| member.domain),
         tagged: tagged.into_boxed_slice(),
         watch,
@@ -371,7 +373,7 @@ fn compile_domains(plan: &SwitchPlan) -> Vec<Option<Domain>> {
             let domain =
                 domains[member.domain.index()].as_mut().expect("a checked plan has the port's domains");
             let egress = Egress { port: port.id, vid: member.vid, mtu: port.mtu };
-            domain.members.push(Member { egress, is_isolated });
+            domain.members.push(Member { egress, is_isolated, horizon: port.horizon });
             domain.open_members += usize::from(!is_isolated);
         }
     }

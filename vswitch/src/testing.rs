@@ -43,6 +43,7 @@ pub(crate) fn port(id: u16, memberships: &[(u16, u16)]) -> PortPlan {
         mtu: 1500,
         stations_max: PORT_STATIONS_DEFAULT,
         isolation: Isolation::Open,
+        horizon: None,
         mac: None,
         addresses: vec![],
         guards: Guards::default(),

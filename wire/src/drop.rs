@@ -162,6 +162,10 @@ drop_reasons! {
         "The datagram comes from an address that is no peer of this tunnel.",
         "A host that is not in the configuration, one that sends from another of its addresses, or a forged source.",
         "Add the address to `remotes`, or as an `[[overlay.peer]]`, if it is one of yours.";
+    InnerMac => "admit.inner-mac",
+        "The frame inside the tunnel is for another MAC address than that of this host's tunnel end.",
+        "A peer that remembers this host's former MAC address, or that floods.",
+        "Compare `mac` of `[overlay]` with what the peers have for this host.";
     InnerSource => "admit.inner-source",
         "The packet inside the tunnel is not from the subnet of the peer that has sent it.",
         "A peer that forwards what it should translate, or a forged source.",
@@ -259,6 +263,10 @@ drop_reasons! {
         "The packet goes from one isolated network to another.",
         "Both networks have `isolated = true`.",
         "Take `isolated` from one of them, or publish what the other needs.";
+    OverlayTransit => "route.overlay-transit",
+        "The packet comes from another host of the overlay and is not for this host's networks.",
+        "A host with an outdated idea of who has which subnet.",
+        "Compare the hosts' `[[overlay.peer]]` entries, or their leases.";
     AclDenied => "route.acl-denied",
         "A rule of the access list denies the connection.",
         "The configuration asks for it.",
@@ -302,6 +310,10 @@ drop_reasons! {
         "The destination lives behind the port the frame came from.",
         "A hub or bridge behind the port; its stations hear each other without us.",
         "Nothing: this is how a switch avoids duplicates.";
+    SplitHorizon => "forward.split-horizon",
+        "The frame came from a remote end of a tunnel and is for another of the same tunnel.",
+        "Remote ends that do not list each other: every end has to list all others.",
+        "Add the missing addresses to `remotes` on the other hosts.";
     Isolated => "forward.isolated",
         "Both ports are isolated from each other.",
         "The network has `icc = false`.",

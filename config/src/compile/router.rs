@@ -46,6 +46,7 @@ impl Compiler<'_> {
         RouterPlan {
             gateways: self.gateways(),
             fib: Arc::new(self.fib()),
+            direct: Arc::new(self.direct_fib()),
             nat: nat(&self.config.nat),
             publishes,
             one_to_one: self.one_to_one(),
@@ -70,7 +71,7 @@ impl Compiler<'_> {
             mtu: uplink.mtu,
             side: Side::Uplink,
         });
-        let mut gateways: Vec<Gateway> = networks.chain(uplink).collect();
+        let mut gateways: Vec<Gateway> = networks.chain(uplink).chain(self.overlay_gateway()).collect();
         gateways.sort_by_key(|gateway| gateway.domain);
         gateways
     }
@@ -103,7 +104,8 @@ impl Compiler<'_> {
             })
         });
         let given = self.config.route.iter().map(|route| self.route(route));
-        let routes: Vec<Route> = connected.chain(defaults).chain(given).collect();
+        let peers = self.overlay_routes();
+        let routes: Vec<Route> = connected.chain(defaults).chain(given).chain(peers).collect();
         Fib::build(&routes).expect("what a table of routes refuses has been refused with its line")
     }
 

@@ -5,16 +5,22 @@
 use std::collections::BTreeMap;
 
 use encap::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan, Vni};
-use vswitch::{Guards, Membership, PortPlan, Storm};
+use vrouter::Side;
+use vswitch::{Guards, Horizon, Membership, PortPlan, Storm};
+use wire::PortId;
 use wire::segment::Egress;
 
-use super::{Compiler, PortKind, Tunnel, isolation};
+use super::{Compiled, CompiledPort, Compiler, PortKind, Tunnel, isolation, overlay};
 use crate::derive::{self, Remote};
 use crate::spec::{Document, VxlanSpec};
 
 /// The local ends, and what their datagrams carry.
 pub(super) fn local_ends(document: &Document) -> BTreeMap<Endpoint, Format> {
-    derive::tunnels(document).map(|(_, vxlan)| (local_end(vxlan), Format::Vxlan)).collect()
+    let stretched = derive::tunnels(document).map(|(_, vxlan)| (local_end(vxlan), Format::Vxlan));
+    let overlay = document.overlay.as_ref();
+    let overlay =
+        overlay.and_then(|overlay| Some((overlay::local_end(overlay), derive::overlay_format(overlay)?)));
+    stretched.chain(overlay).collect()
 }
 
 fn local_end(vxlan: &VxlanSpec) -> Endpoint {
@@ -27,6 +33,42 @@ fn remote_end(remote: &Remote<'_>) -> Endpoint {
 
 fn vni(vxlan: &VxlanSpec) -> Vni {
     Vni::new(vxlan.vni).expect("VNIs are checked to have 24 bits")
+}
+
+impl Compiled {
+    /// Lets the plan obey what is known of an underlay: the MTU of the interface that has its local address, in octets, and
+    /// what its socket finishes itself. Ports of its tunnels, and the router's gateway in an overlay, get what fits a
+    /// datagram. Returns whether that changed the plan.
+    pub fn follow_underlay(&mut self, id: UnderlayId, interface: u16, takes: Egress) -> bool {
+        let Some(underlay) = self.plan.underlays.iter_mut().find(|underlay| underlay.id == id) else {
+            return false;
+        };
+        let mut has_changed = std::mem::replace(&mut underlay.takes, takes) != takes;
+        let fits = derive::inner_mtu(interface, underlay.format, underlay.local.address);
+        let wanted: BTreeMap<PortId, u16> =
+            self.ports.values().filter_map(|port| port.wanted_mtu(id)).collect();
+        for port in &mut self.plan.switch.ports {
+            let Some(mtu) = wanted.get(&port.id).map(|wanted| fits.min(*wanted)) else { continue };
+            has_changed |= std::mem::replace(&mut port.mtu, mtu) != mtu;
+            for gateway in &mut self.plan.router.gateways {
+                let is_overlay = matches!(gateway.side, Side::Overlay(_));
+                if is_overlay && port.memberships.iter().any(|member| member.domain == gateway.domain) {
+                    has_changed |= std::mem::replace(&mut gateway.mtu, mtu) != mtu;
+                }
+            }
+        }
+        has_changed
+    }
+}
+
+impl CompiledPort {
+    /// The longest packet that is wanted in a tunnel through the underlay.
+    fn wanted_mtu(&self, underlay: UnderlayId) -> Option<(PortId, u16)> {
+        match &self.kind {
+            PortKind::Tunnel(tunnel) if tunnel.underlay == underlay => Some((self.id, tunnel.mtu)),
+            PortKind::Tunnel(_) | PortKind::Device(_) | PortKind::Nic(_) => None,
+        }
+    }
 }
 
 impl Compiler<'_> {
@@ -46,8 +88,10 @@ impl Compiler<'_> {
             remote: remote_end(&remote),
             encapsulation: Encapsulation::Vxlan(vni(remote.vxlan)),
             sources: Vec::new(),
+            inner_dst: None,
         };
-        let mut plans: Vec<TunnelPlan> = derive::remotes(self.config).map(plan).collect();
+        let peers = self.peers().map(|(peer, format)| self.overlay_tunnel_plan(&peer, format));
+        let mut plans: Vec<TunnelPlan> = derive::remotes(self.config).map(plan).chain(peers).collect();
         plans.sort_by_key(|plan| plan.port);
         plans
     }
@@ -61,9 +105,14 @@ impl Compiler<'_> {
             id,
             serial: self.ids.ports.serial(id.0),
             memberships: vec![Membership { domain: self.domain(remote.network), vid: None }],
-            mtu: spec.mtu,
+            mtu: spec.mtu.min(derive::inner_mtu(
+                remote.vxlan.underlay_mtu,
+                Format::Vxlan,
+                remote.vxlan.local,
+            )),
             stations_max: spec.stations_max,
             isolation: isolation(!spec.icc),
+            horizon: Some(Horizon(self.domain(remote.network).0)),
             mac: None,
             addresses: Vec::new(),
             guards: Guards::default(),
@@ -77,10 +126,11 @@ impl Compiler<'_> {
             underlay: self.underlay(local_end(remote.vxlan)),
             remote: remote_end(remote),
             vni: Some(vni(remote.vxlan)),
+            mtu: self.config.network[remote.network].mtu,
         })
     }
 
-    fn underlay(&self, local: Endpoint) -> UnderlayId {
+    pub(super) fn underlay(&self, local: Endpoint) -> UnderlayId {
         UnderlayId(self.ids.underlays.id(&local.to_string()))
     }
 }

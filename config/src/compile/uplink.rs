@@ -33,6 +33,7 @@ impl Compiler<'_> {
             mtu: uplink.mtu,
             stations_max: plan::PORT_STATIONS_DEFAULT,
             isolation: Isolation::Open,
+            horizon: None,
             mac: None,
             addresses: Vec::new(),
             guards: Guards::default(),

@@ -91,12 +91,14 @@ fn process(document: &Document, findings: &mut Findings) {
         findings.add(&At::top("spin_us"), format!("spin_us is {spin_us}; choose 0 to {SPIN_US_MAX}"));
     }
     let uplinks = usize::from(document.uplink.is_some());
-    let ports = document.port.len() + derive::remotes(document).count() + uplinks;
+    let tunnels = derive::remotes(document).count() + derive::tunnelled(document).count();
+    let ports = document.port.len() + tunnels + uplinks;
     findings.too_many(&At::top("port"), "ports (tunnels among them)", ports, vswitch::plan::PORTS_MAX);
-    let networks = document.network.len() + uplinks;
+    let networks = document.network.len() + uplinks + usize::from(document.overlay.is_some());
     findings.too_many(&At::top("network"), "networks", networks, vswitch::plan::DOMAINS_MAX);
+    let overlay = document.overlay.iter().map(|overlay| (overlay.local, derive::overlay_l4_port(overlay)));
     let local_ends: BTreeSet<_> =
-        derive::tunnels(document).map(|(_, vxlan)| (vxlan.local, vxlan.port)).collect();
+        derive::tunnels(document).map(|(_, vxlan)| (vxlan.local, vxlan.port)).chain(overlay).collect();
     let (underlays, underlays_max) = (local_ends.len(), encap::plan::UNDERLAYS_MAX);
     findings.too_many(&At::top("network"), "different local ends of tunnels", underlays, underlays_max);
     findings.too_many(&At::top("station"), "stations", document.station.len(), vswitch::plan::STATICS_MAX);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use wire::Cidr;
 
+use super::overlay::underlay_mtu_fault;
 use super::{Findings, PEERS_MAX, STATIONS_LIMIT_MAX, family, name_fault, no_host};
 use crate::derive;
 use crate::ends::Prefix;
@@ -234,6 +235,7 @@ fn tunnel(vxlan: &VxlanSpec, at: &At, findings: &mut Findings) {
             format!("{} is no address of this host's; give the one to send from", vxlan.local),
         );
     }
+    findings.add_if(&at.key("underlay_mtu"), underlay_mtu_fault(vxlan.underlay_mtu));
     findings.too_many(&at.key("remotes"), "remotes", vxlan.remotes.len(), PEERS_MAX);
     let mut seen = BTreeSet::new();
     for (index, remote) in vxlan.remotes.iter().enumerate() {

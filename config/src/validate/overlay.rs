@@ -2,14 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use encap::Format;
+
 use super::{Findings, PEERS_MAX, mac_fault, no_host, overlapped, unknown};
+use crate::derive;
 use crate::report::At;
-use crate::spec::{Backend, Document, OverlaySpec, PeerSpec};
+use crate::spec::{Backend, Document, OverlaySpec, PeerSpec, VxlanSpec};
+
+/// The smallest underlay. Less is refused.
+const UNDERLAY_MTU_MIN: u16 = 1280;
 
 pub(super) fn check(document: &Document, findings: &mut Findings) {
     let Some(overlay) = &document.overlay else { return };
     let at = At::top("overlay");
     overlay_end(document, overlay, &at, findings);
+    names(document, overlay, findings);
+    shared_end(document, overlay, &at, findings);
     findings.too_many(&at.key("peer"), "peers", overlay.peer.len(), PEERS_MAX);
     peers(document, overlay, &at, findings);
 }
@@ -41,9 +49,53 @@ fn overlay_end(document: &Document, overlay: &OverlaySpec, at: &At, findings: &m
             format!("{} is no address of this host's; give the one to send from", overlay.local),
         );
     }
+    findings.add_if(&at.key("underlay_mtu"), underlay_mtu_fault(overlay.underlay_mtu));
     if let Some(mac) = overlay.mac {
         findings.add_if(&at.key("mac"), mac_fault(mac));
     }
+}
+
+/// The overlay's own domain and ports have names too.
+fn names(document: &Document, overlay: &OverlaySpec, findings: &mut Findings) {
+    if derive::overlay_format(overlay).is_some() && document.network.contains_key(derive::OVERLAY) {
+        let why = "\"overlay\" is what the overlay's own network is called; choose another name";
+        findings.add(&At::top("network").key(derive::OVERLAY), why);
+    }
+    for derive::Peer { port, .. } in derive::tunnelled(document) {
+        if document.port.contains_key(&port) {
+            let why = format!("port {port:?} has the name of a peer's port of the overlay; choose another");
+            findings.add(&At::top("port").key(port), why);
+        }
+    }
+}
+
+/// A socket has datagrams of one format, and of one VNI for one purpose.
+fn shared_end(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Findings) {
+    let l4_port = derive::overlay_l4_port(overlay);
+    let shares = |vxlan: &VxlanSpec| (vxlan.local, vxlan.port) == (overlay.local, l4_port);
+    let Some((network, _)) = derive::tunnels(document).find(|(_, vxlan)| shares(vxlan)) else { return };
+    match derive::overlay_format(overlay) {
+        Some(Format::BareIp) => {
+            let why = format!(
+                "network {network:?} has its tunnel at {} port {l4_port}; choose another port",
+                overlay.local
+            );
+            findings.add(&at.key("port"), why);
+        }
+        Some(Format::Vxlan)
+            if derive::tunnels(document).any(|(_, other)| shares(other) && other.vni == overlay.vni) =>
+        {
+            let why =
+                format!("vni {} is a network's at the same address and port; choose another", overlay.vni);
+            findings.add(&at.key("vni"), why);
+        }
+        Some(Format::Vxlan) | None => {}
+    }
+}
+
+/// What no underlay has: the smallest lets IPv6 into a tunnel over IPv4, as its standard asks (RFC 8200 §5).
+pub(super) fn underlay_mtu_fault(mtu: u16) -> Option<String> {
+    (mtu < UNDERLAY_MTU_MIN).then(|| format!("underlay_mtu is {mtu}; choose {UNDERLAY_MTU_MIN} to 65535"))
 }
 
 fn peers(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Findings) {
@@ -63,6 +115,13 @@ fn peers(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Fin
                 &at.key("endpoint"),
                 format!("{} is local or another peer's already; choose another", peer.endpoint),
             );
+        }
+        if overlay.backend == Backend::HostGw && !derive::is_on_uplink(document, peer.endpoint) {
+            let why = format!(
+                "{} is no neighbour on the uplink, as backend \"host-gw\" needs; choose another backend",
+                peer.endpoint
+            );
+            findings.add(&at.key("endpoint"), why);
         }
         match peer.mac {
             Some(mac) if !macs.insert(mac) => {

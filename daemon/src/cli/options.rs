@@ -113,7 +113,13 @@ impl NetworkOptions {
                 .vxlan_local
                 .or(old.as_ref().map(|old| old.local))
                 .ok_or_else(|| missing("--vxlan-local"))?;
-            let mut vxlan = old.unwrap_or(VxlanSpec { vni, port: VXLAN_PORT, local, remotes: Vec::new() });
+            let mut vxlan = old.unwrap_or(VxlanSpec {
+                vni,
+                port: VXLAN_PORT,
+                local,
+                remotes: Vec::new(),
+                underlay_mtu: 1500,
+            });
             (vxlan.vni, vxlan.local) = (vni, local);
             set(&mut vxlan.port, self.vxlan_port);
             replace(&mut vxlan.remotes, self.vxlan_remote);

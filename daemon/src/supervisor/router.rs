@@ -203,7 +203,10 @@ fn denied(
     };
     let leaves = plan.gateways.iter().find(|gateway| gateway.domain == egress)?;
     match (&ingress.side, &leaves.side) {
-        (Side::Uplink, _) => return Some(DropReason::Unsolicited),
+        (Side::Uplink, _) if plan.direct.lookup(from).is_none() => return Some(DropReason::Unsolicited),
+        (Side::Overlay(_), Side::Overlay(_) | Side::Uplink) => return Some(DropReason::OverlayTransit),
+        (Side::Uplink | Side::Overlay(_), _) | (Side::Network(_), Side::Overlay(_)) => {}
+        (Side::Network(_), Side::Uplink) if plan.direct.lookup(to).is_some() => {}
         (Side::Network(policy), Side::Uplink) if policy.internal => return Some(DropReason::Internal),
         (Side::Network(policy), Side::Uplink) => {
             let masquerade = if to.is_ipv4() { policy.masquerade_v4 } else { policy.masquerade_v6 };

@@ -89,6 +89,7 @@ fn plan(ports: u16) -> Plan {
             mtu: 1500,
             stations_max: 100,
             isolation: Isolation::Open,
+            horizon: None,
             mac: None,
             addresses: Vec::new(),
             guards: Guards::default(),

@@ -46,6 +46,7 @@ fn vxlan_to(port: u16, underlay: u16, remote: Endpoint, number: u32) -> TunnelPl
         remote,
         encapsulation,
         sources: Vec::new(),
+        inner_dst: None,
     }
 }
 
@@ -113,8 +114,10 @@ fn strangers_are_refused_under_a_name() {
     narrow.sources = vec!["10.0.3.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
     let mut wide = vxlan_to(6, 0, end(5, 4789), 42);
     wide.sources = vec!["10.0.2.0/24".parse().unwrap()];
+    let inner_dst = UnicastMac::new(Mac([2, 0, 0, 0, 0, 9]));
+    let other = TunnelPlan { inner_dst, ..vxlan_to(8, 0, end(6, 4789), 42) };
     let tunnels =
-        tunnels(&[vxlan_to(3, 0, end(2, 4789), 42), vxlan_to(4, 1, end6(2, 4789), 44), narrow, wide]);
+        tunnels(&[vxlan_to(3, 0, end(2, 4789), 42), vxlan_to(4, 1, end6(2, 4789), 44), narrow, wide, other]);
     let of = |number: u8| [&[8, 0, 0, 0, 0, 0, number, 0][..], &frame()].concat();
     let mut arp = of(42);
     arp[21] = 6;
@@ -132,6 +135,8 @@ fn strangers_are_refused_under_a_name() {
         (0, end(4, 1), of(42)[..30].to_vec(), (Some(5), DropReason::InnerSource)),
         (0, end(5, 1), of(42)[..21].to_vec(), (Some(6), DropReason::Runt)),
         (0, end(5, 1), arp, (Some(6), DropReason::InnerSource)),
+        (0, end(6, 1), of(42), (Some(8), DropReason::InnerMac)),
+        (0, end(6, 1), of(42)[..12].to_vec(), (Some(8), DropReason::InnerMac)),
     ] {
         assert_eq!(admit(&tunnels, underlay, from, &payload), Err(refused), "{payload:02x?}");
     }

@@ -7,7 +7,9 @@ use arbitrary::{Result, Unstructured};
 use encap::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan, Vni};
 use node::Plan;
 use vrouter::Gateway;
-use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm};
+use vswitch::{
+    DomainPlan, Guards, Horizon, Isolation, Membership, PortPlan, ReservedForward, StaticStation, Storm,
+};
 use wire::segment::Egress;
 use wire::{Cidr, DomainId, PortId, UnicastMac, Vid};
 
@@ -74,8 +76,9 @@ fn tunnels(choices: &mut Unstructured<'_>, plan: &mut Plan) -> Result<()> {
         } else {
             Vec::new()
         };
+        let inner_dst = if choices.ratio(1, 6)? { Some(some_station(choices)?) } else { None };
         let underlay = UnderlayId(u16::from(is_bare));
-        let tunnel = TunnelPlan { port, underlay, remote, encapsulation, sources };
+        let tunnel = TunnelPlan { port, underlay, remote, encapsulation, sources, inner_dst };
         add(plan, |plan| plan.tunnels.push(tunnel.clone()));
     }
     Ok(())
@@ -120,6 +123,7 @@ fn port(choices: &mut Unstructured<'_>, id: u16, domains: usize, generation: u32
     }
     let number = u8::try_from(id + 1).expect("there are eight");
     let isolation = if choices.ratio(1, 4)? { Isolation::Isolated } else { Isolation::Open };
+    let horizon = if choices.ratio(1, 3)? { Some(Horizon(choices.int_in_range(0..=1)?)) } else { None };
     let guards: u8 = if choices.ratio(1, 4)? { choices.arbitrary()? } else { 0 };
     Ok(PortPlan {
         id: PortId(id),
@@ -129,6 +133,7 @@ fn port(choices: &mut Unstructured<'_>, id: u16, domains: usize, generation: u32
         mtu: *choices.choose(&[1500, 1500, 9000, 68, 65_535])?,
         stations_max: choices.int_in_range(1..=4)?,
         isolation,
+        horizon,
         mac: Some(unicast(number)),
         addresses: addresses(number),
         guards: Guards {

@@ -58,6 +58,7 @@ fn port(id: u16, serial: u32) -> PortPlan {
         mtu: 1_500,
         stations_max: 100,
         isolation: Isolation::Open,
+        horizon: None,
         mac: None,
         addresses: Vec::new(),
         guards: Guards::default(),
@@ -91,7 +92,7 @@ fn router(choices: &mut Unstructured<'_>) -> Result<RouterPlan> {
     let acl = if choices.ratio(1, 3)? { acl(choices)? } else { Vec::new() };
     let routes = routes(choices, &gateways)?;
     let fib = Arc::new(Fib::build(&routes).expect("no prefix stands twice"));
-    Ok(RouterPlan { gateways, fib, nat: nat(choices)?, publishes, one_to_one, acl })
+    Ok(RouterPlan { gateways, fib, nat: nat(choices)?, publishes, one_to_one, acl, ..RouterPlan::default() })
 }
 
 fn gateway(choices: &mut Unstructured<'_>, domain: u16) -> Result<Gateway> {

@@ -67,7 +67,8 @@ pub(super) fn inner_shift(tunnel: &TunnelPlan) -> i16 {
 }
 
 fn dressed(packet: &[u8], addresses: &[u8]) -> Vec<u8> {
-    let ethertype = if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+    let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
+    let ethertype = if is_v4 { [0x08, 0x00] } else { [0x86, 0xdd] };
     [addresses, &ethertype, packet].concat()
 }
 

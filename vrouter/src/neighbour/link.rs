@@ -106,7 +106,7 @@ pub(super) fn advertises(gateway: &Gateway) -> bool {
     let has_prefix = gateway.subnets.iter().any(|&subnet| is_autonomous(subnet));
     match gateway.side {
         Side::Network(policy) => policy.advertise && has_prefix,
-        Side::Uplink => false,
+        Side::Uplink | Side::Overlay(_) => false,
     }
 }
 

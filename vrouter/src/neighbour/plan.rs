@@ -16,7 +16,7 @@ use super::link::{self, Link};
 use super::lot::Parked;
 use super::table::NeighbourName;
 use super::{Neighbours, arp, nd};
-use crate::plan::{Gateway, RouterPlan};
+use crate::plan::{Gateway, RouterPlan, Side};
 use crate::turn::Turn;
 
 /// When a new address of ours is announced for the second time (RFC 5227 §1.1, `ANNOUNCE_INTERVAL`).
@@ -27,7 +27,9 @@ impl Neighbours {
     pub fn configure(&mut self, turn: &mut Turn, plan: &RouterPlan) {
         let mut earlier = core::mem::take(&mut self.links);
         let mut moved = BTreeSet::new();
-        for gateway in &plan.gateways {
+        // In an overlay nobody is asked or told anything.
+        let has_link = |gateway: &&Gateway| !matches!(gateway.side, Side::Overlay(_));
+        for gateway in plan.gateways.iter().filter(has_link) {
             let link = earlier.get_mut(gateway.domain.index()).and_then(Option::take);
             if let Some(link) = &link {
                 if link.subnets != gateway.subnets {

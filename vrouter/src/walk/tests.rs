@@ -18,6 +18,8 @@ use crate::{
     Router, RouterPlan, Side, Turn,
 };
 
+mod overlay;
+
 pub(crate) const A: DomainId = DomainId(1);
 pub(crate) const B: DomainId = DomainId(2);
 /// An internal network.

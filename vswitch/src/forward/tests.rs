@@ -6,7 +6,7 @@ use std::vec::Vec;
 use wire::DropReason::*;
 
 use super::*;
-use crate::plan::{Isolation, SwitchPlan};
+use crate::plan::{Horizon, Isolation, SwitchPlan};
 use crate::testing::{domain, heard, mac, millis, port, secs, station, switch, three_ports, trunk};
 
 const GROUP: Mac = Mac([1, 0, 0x5e, 0, 0, 1]);
@@ -127,4 +127,26 @@ fn a_station_that_is_too_old_is_unknown_whether_swept_or_not() {
     let egress = Egress { port: PortId(1), vid: None, mtu: 1500 };
     assert_eq!(at(secs(300)), Ok(Forward::One(egress)));
     assert_eq!(at(secs(301)), Ok(Forward::Many));
+}
+
+#[test]
+fn ends_of_one_tunnel_never_hear_each_other() {
+    let mut plan = three_ports();
+    plan.ports[1].horizon = Some(Horizon(7));
+    plan.ports[2].horizon = Some(Horizon(7));
+    let mut one = switch(&plan);
+    for dst in [mac(9), Mac::BROADCAST] {
+        assert_eq!(forward(&mut one, 1, dst, Some(0)), Ok(vec![(1, 0), (2, 0)]));
+        assert_eq!(forward(&mut one, 1, dst, Some(1)), Ok(vec![(0, 0)]));
+        assert_eq!(forward(&mut one, 1, dst, None), Ok(vec![(0, 0), (1, 0), (2, 0)]));
+    }
+    one.learn(secs(1), &heard(2, 1, mac(8)));
+    assert_eq!(forward(&mut one, 1, mac(8), Some(1)), Err(SplitHorizon));
+    assert_eq!(forward(&mut one, 1, mac(8), Some(0)), Ok(vec![(2, 0)]));
+
+    plan.ports[2].horizon = Some(Horizon(8));
+    assert_eq!(forward(&mut switch(&plan), 1, mac(9), Some(1)), Ok(vec![(0, 0), (2, 0)]));
+    plan.ports[2].horizon = Some(Horizon(7));
+    plan.ports[0].horizon = Some(Horizon(7));
+    assert_eq!(forward(&mut switch(&plan), 1, mac(9), Some(1)), Err(SplitHorizon));
 }

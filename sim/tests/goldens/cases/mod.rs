@@ -4,6 +4,7 @@ mod admit;
 mod guard;
 mod nat;
 mod offload;
+mod overlay;
 mod route;
 mod routing;
 mod station;
@@ -19,7 +20,7 @@ use crate::case::Case;
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    let rooms: [fn() -> Vec<Case>; 11] = [
+    let rooms: [fn() -> Vec<Case>; 12] = [
         admit::cases,
         vlan::cases,
         guard::cases,
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         switch::cases,
         offload::cases,
         tunnel::cases,
+        overlay::cases,
     ];
     rooms.iter().flat_map(|cases| cases()).collect()
 }

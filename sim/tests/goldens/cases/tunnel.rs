@@ -23,6 +23,7 @@ const STRETCHED: &str = r#"[network.lan]
 vni = 42
 local = "192.0.2.1"
 remotes = ["192.0.2.2"]
+underlay_mtu = 1600
 
 [port.c1]
 network = "lan"
@@ -131,6 +132,14 @@ fn refused() -> Vec<Case> {
         )
         .send(UNDERLAY, outer(2, 0, &vxlan(&frame)))
         .send(UNDERLAY, outer(3, 0, &vxlan(&frame))),
+        Case::new(
+            "drop-forward-split-horizon",
+            "Between the ends of one tunnel nothing passes: they reach each other themselves. A flood from one reaches the \
+             ordinary ports alone.",
+            STRETCHED.replace("remotes = [", "remotes = [\"192.0.2.3\", "),
+        )
+        .send("lan.vxlan.192.0.2.3", vxlan(&says(to_all(3), "to c1 and c3")))
+        .send(TUNNEL, vxlan(&says(from_to(2, 3), "nowhere"))),
         Case::new(
             "drop-admit-encap-truncated",
             "A datagram that ends within the VXLAN header is dropped.",
