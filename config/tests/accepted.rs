@@ -76,14 +76,16 @@ fn docker0_compiles_to_two_networks_four_ports_and_an_uplink() {
 }
 
 #[test]
-fn overlays_are_read_and_not_in_force() {
+fn overlays_are_in_force_unless_their_peers_are_in_etcd() {
     for text in [OVERLAY_VXLAN, OVERLAY_UDP] {
         let compiled = compiled(text);
         assert_eq!(device(&compiled, "p").mtu, 1450);
         assert_eq!(compiled.plan.check(), Ok(()));
-        let overlay = "the overlay of network \"pod\" is not joined in this version";
-        assert_eq!(compiled.not_in_force.last().map(String::as_str), Some(overlay));
+        assert_eq!(compiled.not_in_force, [] as [&str; 0]);
     }
+    let in_etcd = OVERLAY_UDP.replace("registry = \"static\"", "registry = \"etcd\"");
+    let [sentence] = &compiled(&in_etcd).not_in_force[..] else { panic!("one sentence says so") };
+    assert!(sentence.contains("not looked up in etcd"), "{sentence}");
 }
 
 #[test]
