@@ -27,11 +27,13 @@ mod outbox;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use counters::{Counters, PortCounters};
 pub use event::{Event, Flush, Gossip, Notice};
-pub use outbox::{Outbox, Send};
+pub use outbox::{Dropped, Outbox, Send};
 pub use plan::{Plan, PlanError};
+pub use trace::{Ending, Room, Step, Trace, TracedSend, Tracer};
 
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
@@ -51,7 +53,7 @@ use wire::{DomainId, DropReason, Ecn, FlowHash, FrameBuf, Instant, Mac, Offload,
 pub const NOTICES_PER_SECOND_MAX: u64 = 100;
 
 /// One deterministic switch: the rooms, and what they have counted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     plan: Arc<Plan>,
     switch: Switch,
@@ -60,6 +62,8 @@ pub struct Node {
     counters: Counters,
     /// What the router makes beside the frame in its hand; empty between events.
     made: Made,
+    /// What each room decided, if the walk is traced; never on the packet path.
+    steps: Option<Vec<Step>>,
     notice_bucket: TokenBucket,
     has_replicas: bool,
     /// Whether the router is this node's. Of replicas it is the first one's.
@@ -78,6 +82,7 @@ impl Node {
             tunnels: Tunnels::default(),
             counters: Counters::default(),
             made: Made::default(),
+            steps: None,
             notice_bucket: TokenBucket::new(NOTICES_PER_SECOND_MAX, NOTICES_PER_SECOND_MAX, Instant::ZERO),
             has_replicas: false,
             is_router: true,
@@ -249,7 +254,7 @@ impl Node {
         match parsed {
             Ok(()) => self.walk_on(now, port, frame, out),
             Err(reason) => {
-                out.pool.put(frame);
+                out.discard(port, reason, frame);
                 self.end_in_drop(port, reason);
             }
         }
@@ -275,7 +280,7 @@ impl Node {
             }
             Err(Refused { port: Some(port), reason }) => {
                 self.enters(port, len);
-                out.pool.put(frame);
+                out.discard(port, reason, frame);
                 self.end_in_drop(port, reason);
             }
             Err(Refused { port: None, reason }) => {
@@ -312,10 +317,16 @@ impl Node {
     #[inline]
     fn walk_on(&mut self, now: Instant, port: PortId, mut frame: FrameBuf, out: &mut Outbox) {
         match self.corridor(now, port, &mut frame, out) {
-            Ok(Course::Leaves(leaving)) => match self.deliver(&leaving, frame, out) {
-                Ok(()) => self.counters.forwarded += 1,
-                Err((at, reason)) => self.end_in_drop(at, reason),
-            },
+            Ok(Course::Leaves(leaving)) => {
+                let index = out.frames.len();
+                match self.deliver(&leaving, frame, out) {
+                    Ok(()) => self.counters.forwarded += 1,
+                    Err((at, reason)) => {
+                        out.show_undelivered(at, reason, index);
+                        self.end_in_drop(at, reason);
+                    }
+                }
+            }
             Ok(Course::Answered(leaving)) => {
                 // The question was consumed whatever becomes of the answer, a new frame.
                 self.counters.consumed += 1;
@@ -333,10 +344,12 @@ impl Node {
                 self.counters.parked += 1;
             }
             Err(reason) => {
-                out.pool.put(frame);
+                out.discard(port, reason, frame);
                 self.end_in_drop(port, reason);
             }
         }
+        let sends = out.sends().len();
+        self.note(|| Step::Ended { sends });
         if !self.made.is_empty() {
             self.send_made(now, out);
         }
@@ -348,6 +361,7 @@ impl Node {
 
     fn end_in_drop(&mut self, port: PortId, reason: DropReason) {
         self.counters.dropped += 1;
+        self.note(|| Step::Dropped { port, reason });
         self.not_delivered(port, reason);
     }
 
@@ -361,9 +375,11 @@ impl Node {
     ) -> Result<Course, DropReason> {
         // Admit.
         let admitted = self.switch.admit(now, port, frame)?;
+        self.note(|| Step::Admitted { domain: admitted.domain });
 
         // Learn.
         let learned = self.switch.learn(now, &admitted);
+        self.note(|| Step::Learned { domain: admitted.domain, mac: admitted.header.src, learned });
         if learned != Learned::Known {
             self.learned(now, &admitted, learned, out);
         }
@@ -371,10 +387,13 @@ impl Node {
         // Route.
         let Admitted { domain, header, priority, .. } = admitted;
         let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
-        match self.router.route(&mut turn, port, domain, &header, frame)? {
+        let routed = self.router.route(&mut turn, port, domain, &header, frame);
+        self.note_route(routed);
+        match routed? {
             Routed::Pass => {
                 // Forward.
                 let to = self.switch.forward(now, domain, header.dst, Some(port))?;
+                self.note(|| Step::Forwarded { domain, dst: header.dst, to });
                 Ok(Course::Leaves(Leaving { to, domain, ingress: Some(port), priority }))
             }
             Routed::Answer => Ok(Course::Answered(self.toward(now, domain, priority, frame))),
@@ -390,6 +409,7 @@ impl Node {
         let dst = frame.bytes().first_chunk().map(|&octets| Mac(octets));
         let dst = dst.expect("the router's frames have an Ethernet header");
         let to = self.switch.forward(now, domain, dst, None).unwrap_or(Forward::Many);
+        self.note(|| Step::Forwarded { domain, dst, to });
         Leaving { to, domain, ingress: None, priority }
     }
 

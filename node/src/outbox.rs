@@ -4,12 +4,14 @@
 use alloc::vec::Vec;
 
 use encap::Carrier;
-use wire::{FrameBuf, FramePool, PortId};
+use wire::{DropReason, FrameBuf, FramePool, PortId};
 
 use crate::{Gossip, Notice};
 
 /// Notices kept until the next drain. Beyond it they are counted in [`Outbox::notices_lost`], not kept.
 const NOTICES_MAX: usize = 1_024;
+/// Dropped frames kept until the next drain, if they are kept at all. Further ones are counted like all, and not kept.
+const DROPPED_MAX: usize = 64;
 
 /// A frame leaves through a port. Through a tunnel's port ([`crate::Node::way`] knows it) it is the payload of a datagram,
 /// and the pieces of what had to be cut follow each other, all but the last equally long.
@@ -23,6 +25,17 @@ pub struct Send {
     pub carrier: Carrier,
 }
 
+/// A frame that went no further.
+#[derive(Debug)]
+pub struct Dropped {
+    /// The port that it is counted at.
+    pub port: PortId,
+    /// Why.
+    pub reason: DropReason,
+    /// The frame as it was then: rooms that it had passed may have changed it.
+    pub frame: FrameBuf,
+}
+
 /// Frames, notices and gossip on their way out, and the pool that buffers come from and return to.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -34,6 +47,9 @@ pub struct Outbox {
     pub notices_lost: u64,
     /// What the other replicas must know; stays empty when the node has none.
     pub gossip: Vec<Gossip>,
+    /// Frames that were dropped, if somebody wants to see them; `None` on the packet path. Whoever takes them gives the
+    /// buffers back to the pool.
+    pub dropped: Option<Vec<Dropped>>,
     pub(crate) frames: Vec<FrameBuf>,
     sends: Vec<Send>,
 }
@@ -78,6 +94,23 @@ impl Outbox {
         let mut copy = self.pool.take();
         copy.copy_from(&self.frames[frame as usize]);
         self.push_frame(copy)
+    }
+
+    /// Ends a frame that goes no further.
+    pub(crate) fn discard(&mut self, port: PortId, reason: DropReason, frame: FrameBuf) {
+        match &mut self.dropped {
+            Some(dropped) if dropped.len() < DROPPED_MAX => dropped.push(Dropped { port, reason, frame }),
+            Some(_) | None => self.pool.put(frame),
+        }
+    }
+
+    /// Shows the frame with this index, which leaves through no port, to whoever wants to see what is dropped.
+    pub(crate) fn show_undelivered(&mut self, port: PortId, reason: DropReason, frame: usize) {
+        if self.dropped.is_some() && frame < self.frames.len() {
+            let mut copy = self.pool.take();
+            copy.copy_from(&self.frames[frame]);
+            self.discard(port, reason, copy);
+        }
     }
 
     pub(crate) fn push_send(&mut self, frame: u32, port: PortId, carrier: Carrier) {

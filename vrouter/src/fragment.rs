@@ -75,7 +75,7 @@ pub enum Pieces {
 }
 
 /// The packets that are in pieces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fragments {
     table: Table,
     /// By place; the table knows whose they are.
@@ -85,7 +85,7 @@ pub struct Fragments {
 }
 
 /// A piece that waits, with its ingress.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Parked {
     port: PortId,
     domain: DomainId,

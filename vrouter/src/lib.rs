@@ -30,6 +30,7 @@ mod ip;
 pub mod mtu;
 pub mod nat;
 pub mod neighbour;
+mod note;
 pub mod packet;
 pub mod plan;
 mod policy;
@@ -45,6 +46,7 @@ mod walk;
 pub use neighbour::{
     Heard, NeighbourInfo, NeighbourName, NeighbourState, NeighbourStats, Neighbours, Resolution,
 };
+pub use note::Note;
 pub use packet::{Endpoint, Flow, Packet};
 pub use plan::{
     AclAction, AclEnd, AclRule, Filtering, Gateway, NatPlan, NetworkPolicy, OneToOne, OverlayPolicy,

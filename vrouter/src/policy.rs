@@ -16,6 +16,7 @@ use wire::{DomainId, DropReason};
 
 use crate::icmp::error::ErrorKind;
 use crate::interface::Interfaces;
+use crate::note::Note;
 use crate::packet::Endpoint;
 use crate::plan::{AclAction, AclEnd, AclRule, NetworkPolicy, Protocol, Side};
 use crate::turn::{Notice, Turn};
@@ -154,6 +155,8 @@ impl Acl {
                 continue;
             }
             *hits += 1;
+            let place = u16::try_from(index).expect("rules are few");
+            turn.note(|| Note::Acl { rule: place, action: rule.action });
             match rule.action {
                 AclAction::Allow => return Ok(()),
                 AclAction::Deny if is_from_inside => {
@@ -161,12 +164,15 @@ impl Acl {
                 }
                 AclAction::Deny => return Err(DropReason::AclDenied.into()),
                 AclAction::Log => turn.notice(Notice::AclLogged {
-                    rule: u16::try_from(index).expect("rules are few"),
+                    rule: place,
                     src: attempt.src,
                     dst: attempt.dst.address,
                     dst_l4_port: attempt.dst.l4_port,
                 }),
             }
+        }
+        if let Ok(rules @ 1..) = u16::try_from(self.rules.len()) {
+            turn.note(|| Note::AclPassed { rules });
         }
         Ok(())
     }

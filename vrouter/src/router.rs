@@ -26,6 +26,7 @@ use crate::interface::Interfaces;
 pub(crate) use crate::interface::{ANSWERS_BURST_MAX, ANSWERS_PER_SECOND_MAX, link_local};
 use crate::nat::{Connections, SessionFilter};
 use crate::neighbour::{Heard, Neighbours, Resolution};
+use crate::note::Note;
 use crate::packet::Packet;
 use crate::plan::{RouterPlan, Side};
 use crate::policy::{Acl, Refused};
@@ -48,7 +49,7 @@ pub enum Routed {
 }
 
 /// A router: one station in each domain that has a gateway.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Router {
     pub(crate) interfaces: Interfaces,
     pub(crate) fib: Arc<Fib>,
@@ -220,7 +221,10 @@ impl Router {
                 not_passed(heard_as(heard))
             }
             ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => {
-                if let Some(egress) = self.plain(turn.now, &arrival, frame) {
+                // Whoever traces the packet wants to hear every decision, which only the walk tells.
+                if turn.made.notes.is_none()
+                    && let Some(egress) = self.plain(turn.now, &arrival, frame)
+                {
                     return Ok(Routed::Forward(egress));
                 }
                 let packet = Packet::parse(frame)?;
@@ -327,6 +331,7 @@ impl Router {
         }
         let from = Sender { mac: interface.mac, address, to_mac: sender };
         if let Some(error) = error::error(turn, kind, packet, frame.bytes(), from) {
+            turn.note(|| Note::Told(kind));
             turn.send(domain, error);
         }
     }
@@ -368,10 +373,14 @@ impl Router {
         }
         match self.neighbours.resolve(turn, port, egress, next_hop, frame)? {
             Resolution::Known(mac) => {
+                turn.note(|| Note::Resolved { next_hop, mac });
                 frame.bytes_mut()[..6].copy_from_slice(&mac.0);
                 Ok(Routed::Forward(egress))
             }
-            Resolution::Parked => Ok(Routed::Parked),
+            Resolution::Parked => {
+                turn.note(|| Note::Unresolved { next_hop });
+                Ok(Routed::Parked)
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ use core::net::IpAddr;
 
 use wire::{DomainId, DropReason, FrameBuf, FramePool, Instant, Mac, PortId};
 
+use crate::note::Note;
+
 /// Frames that one turn makes at most. At it the router makes no more: errors are left out, parked packets wait for the
 /// next turn.
 pub const MADE_MAX: usize = 256;
@@ -24,7 +26,7 @@ pub struct Turn<'a> {
 }
 
 /// What the router has made.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Made {
     /// Frames to forward in a domain, untagged, complete from the destination address on.
     pub frames: Vec<(DomainId, FrameBuf)>,
@@ -32,6 +34,8 @@ pub struct Made {
     pub drops: Vec<(PortId, DropReason)>,
     /// What a person may want to know. The node limits their rate.
     pub notices: Vec<Notice>,
+    /// What was decided on the way, if somebody traces it.
+    pub notes: Option<Vec<Note>>,
 }
 
 impl Made {
@@ -61,6 +65,14 @@ impl Turn<'_> {
     pub fn drop_parked(&mut self, port: PortId, reason: DropReason, frame: FrameBuf) {
         self.made.drops.push((port, reason));
         self.pool.put(frame);
+    }
+
+    /// Takes note of a decision, if somebody traces the packet.
+    #[inline]
+    pub fn note(&mut self, note: impl FnOnce() -> Note) {
+        if let Some(notes) = &mut self.made.notes {
+            notes.push(note());
+        }
     }
 
     /// Tells people.

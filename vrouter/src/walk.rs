@@ -26,6 +26,7 @@ use crate::icmp::quote::{Quote, parse_quote};
 use crate::interface::is_martian_destination;
 use crate::mtu::{self, Fit};
 use crate::nat::{self, Followed, Origin, SourceNat, TcpFlags, Wish};
+use crate::note::Note;
 use crate::packet::{Endpoint, Flow, Packet};
 use crate::plan::{Protocol, Side};
 use crate::policy::{self, Attempt, Refused};
@@ -88,8 +89,11 @@ impl Router {
         followed: &Followed,
         frame: &mut FrameBuf,
     ) -> Result<Routed, Refused> {
-        let way = self.next_hop(followed.dst.address, frame)?;
-        let translation = (followed.src, followed.dst);
+        let Followed { session, src, dst, .. } = *followed;
+        turn.note(|| Note::Followed { session, flow: *flow, src, dst });
+        let way = self.next_hop(dst.address, frame)?;
+        turn.note(|| Note::Way { dst: dst.address, egress: way.0, next_hop: way.1 });
+        let translation = (src, dst);
         let changes = translation != (flow.src, flow.dst);
         self.leave(turn, arrival, packet, changes.then_some(translation), way, frame)
     }
@@ -111,6 +115,7 @@ impl Router {
                 return Err(DropReason::BadQuote.into());
             }
             let way = self.new_way(packet.dst, frame)?;
+            turn.note(|| Note::Way { dst: packet.dst, egress: way.0, next_hop: way.1 });
             let attempt = Attempt {
                 from: arrival.domain,
                 to: way.0,
@@ -126,7 +131,9 @@ impl Router {
         // The quoted packet had been sent by `back.src`; whoever reports about it keeps its own address, unless the
         // translation hides that.
         let is_hidden = packet.src == quote.flow.dst.address;
+        turn.note(|| Note::Quoted { about: back.src });
         let way = self.next_hop(back.src.address, frame)?;
+        turn.note(|| Note::Way { dst: back.src.address, egress: way.0, next_hop: way.1 });
         let reporter = if is_hidden {
             back.dst.address
         } else if self.interfaces.is_outside(way.0, back.src.address) {
@@ -160,10 +167,12 @@ impl Router {
             }
         };
         if let Some((target, origin)) = target {
+            turn.note(|| Note::Invited { target, origin });
             let src = self.source_towards(arrival, packet.src, target.address);
             let wish = Wish { dst: Some(target), src, origin, inside: packet.src };
             return self.begin(turn, arrival, packet, flow, tcp, wish, frame);
         }
+        turn.note(|| Note::Own);
         if packet.headers.fragment == Fragment::Whole && echo(packet, frame, &arrival.header)? {
             self.may_answer(turn.now, arrival.domain)?;
             return Ok(Routed::Answer);
@@ -207,6 +216,7 @@ impl Router {
         let flow_dst = flow.map_or(Endpoint { address: packet.dst, l4_port: 0 }, |flow| flow.dst);
         let dst = wish.dst.unwrap_or(flow_dst);
         let way = self.new_way(dst.address, frame)?;
+        turn.note(|| Note::Way { dst: dst.address, egress: way.0, next_hop: way.1 });
         let attempt = Attempt {
             from: arrival.domain,
             to: way.0,
@@ -217,6 +227,7 @@ impl Router {
         };
         let is_from_inside = !self.interfaces.is_outside(arrival.domain, packet.src);
         let is_to_outside = self.interfaces.is_outside(way.0, dst.address);
+        turn.note(|| Note::Sides { from: attempt.from, to: attempt.to });
         policy::check_sides(&self.interfaces, &attempt)?;
         self.acl.check(turn, &attempt, is_from_inside)?;
         if is_from_inside && is_to_outside {
@@ -232,7 +243,9 @@ impl Router {
         let translation = match flow {
             Some(flow) => {
                 let followed = self.connections.open(turn, &flow, tcp, &wish)?;
-                Some((followed.src, followed.dst))
+                let Followed { src, dst, .. } = followed;
+                turn.note(|| Note::Opened { source: wish.src, origin: wish.origin, src, dst });
+                Some((src, dst))
             }
             None if is_translated => Some(self.portless(packet, &wish)?),
             None => None,
@@ -345,6 +358,7 @@ impl Router {
         }
         nat::decrement_hop_limit(frame, packet);
         if fit == Fit::Fragment {
+            turn.note(|| Note::Fragmented { mtu });
             return self.leave_in_pieces(turn, arrival, packet, mtu, (egress, next_hop), frame);
         }
         match self.resolve(turn, arrival.port, egress, next_hop, frame) {

@@ -27,7 +27,7 @@ pub const FRAME_MAX: usize = ethernet::HEADER_LEN + ethernet::TAG_LEN + 65_535;
 const STORAGE_LEN: usize = HEADROOM + FRAME_MAX;
 
 /// One frame and its offload metadata. Moving it moves a pointer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FrameBuf {
     storage: Box<[u8]>,
     head: usize,
@@ -108,6 +108,12 @@ impl FrameBuf {
     /// Accepts `read` octets that a socket put into [`FrameBuf::payload_area`], without offload metadata.
     pub fn payload_received(&mut self, read: usize) {
         self.set_len(read.min(FRAME_MAX));
+    }
+
+    /// The frame as the device gave it, its virtio header in front: until [`FrameBuf::parse_offload`] and what follows
+    /// change it.
+    pub fn as_received(&self) -> &[u8] {
+        &self.storage[self.head - VNET_HDR_LEN..self.head + self.len]
     }
 
     /// Reads the virtio header in front of the frame into [`FrameBuf::offload`].

@@ -3,7 +3,8 @@
 //! The octets are read as choices ([`arbitrary::Unstructured`]), so that a fuzzer that changes one of them changes one
 //! choice. Frames are mostly well formed and sometimes damaged; addresses, VLANs and limits are few and small, so that
 //! frames meet and tables fill. What must hold beside the [laws](crate::Driver): no panic, and the same octets, times
-//! and counters whether the outbox is drained after each event or after seven.
+//! and counters whether the outbox is drained after each event or after seven; and a trace of a frame tells exactly what
+//! then happens to it, and changes nothing.
 //!
 //! There are two worlds: a switch of any shape, and a router between two networks and an uplink. The same bodies run in
 //! the fuzz targets `node` and `router`, and with seeded chance and the committed corpus in this crate's tests.
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use node::{Counters, Event, Flush, Gossip, Plan};
+use node::{Counters, Ending, Event, Flush, Gossip, Plan, Trace};
 use wire::{DomainId, Instant, Offload, PortId};
 
 use crate::capture::Packet;
@@ -29,6 +30,8 @@ use crate::{Departure, Driver};
 pub const EVENTS_MAX: usize = 400;
 /// The batch that must make no difference.
 const BATCH: usize = 7;
+/// One of so many frames is traced before it comes.
+const TRACED_EVERY: u32 = 128;
 
 /// Lives through the history that `data` tells, and says what was counted.
 ///
@@ -110,11 +113,20 @@ struct History {
     now: Instant,
     /// Grows with each plan, so that ports can change their identity.
     generation: u32,
+    /// Frames so far.
+    frames: u32,
 }
 
 struct Watched {
     driver: Driver,
     left: Vec<(Instant, Left)>,
+}
+
+/// What a trace told before the frame came, and where things stood then.
+struct Told {
+    trace: Trace,
+    counters: Counters,
+    left: usize,
 }
 
 /// What left, to be compared.
@@ -130,7 +142,15 @@ impl History {
         let plan = Arc::new(world.plan(choices, 0)?);
         let watched =
             || Watched { driver: Driver::new(seed, Instant::ZERO, Arc::clone(&plan)), left: Vec::new() };
-        Ok(Self { each: watched(), batch: watched(), now: Instant::ZERO, generation: 0, plan, world })
+        Ok(Self {
+            each: watched(),
+            batch: watched(),
+            now: Instant::ZERO,
+            generation: 0,
+            plan,
+            world,
+            frames: 0,
+        })
     }
 
     fn step(&mut self, choices: &mut Unstructured<'_>) -> Result<()> {
@@ -170,11 +190,21 @@ impl History {
             }
             _ => {
                 let (entrance, packet) = self.world.frame(choices, &self.plan)?;
+                self.frames += 1;
+                let told = match entrance {
+                    Entrance::Device(port) if self.frames % TRACED_EVERY == 90 => {
+                        Some(self.each.trace(self.now, port, &packet))
+                    }
+                    Entrance::Device(_) | Entrance::Tunnel(..) | Entrance::Underlay(..) => None,
+                };
                 self.both(|driver| {
                     entrance
                         .event(&packet, driver.buffer())
                         .expect("it does not come by a capture of an underlay")
                 });
+                if let Some(told) = told {
+                    self.each.has_done(told);
+                }
             }
         }
         Ok(())
@@ -202,6 +232,52 @@ impl History {
 }
 
 impl Watched {
+    /// What the node says would become of the frame, and what it had counted before.
+    fn trace(&mut self, now: Instant, port: PortId, arriving: &Packet) -> Told {
+        self.driver.advance(now);
+        self.drain();
+        let mut frame = self.driver.buffer();
+        arriving.deliver(&mut frame);
+        let node = self.driver.node();
+        // All that the node is, as text: slow, so not each time.
+        let is_watched = frame.len() % 16 == 2;
+        let before = is_watched.then(|| format!("{node:?}"));
+        let trace = node.trace(now, port, frame);
+        if let Some(before) = before {
+            assert!(before == format!("{node:?}"), "a trace changes the node; {}", self.driver);
+        }
+        Told { trace, counters: self.driver.counters().clone(), left: self.left.len() }
+    }
+
+    /// The frame has come, and that is what became of it.
+    fn has_done(&mut self, told: Told) {
+        let Told { trace, counters: before, left: from } = told;
+        self.drain();
+        let after = self.driver.counters();
+        let ending = match &trace.ending {
+            Ending::Forwarded => (1, 0, 0, 0),
+            Ending::Consumed => (0, 1, 0, 0),
+            Ending::Parked => (0, 0, 1, 0),
+            Ending::Dropped(_) => (0, 0, 0, 1),
+        };
+        let grew = (
+            after.forwarded - before.forwarded,
+            after.consumed - before.consumed,
+            after.parked - before.parked,
+            after.dropped - before.dropped,
+        );
+        assert_eq!(ending, grew, "a trace lies about the end; {}", self.driver);
+        if let Ending::Dropped(reason) = trace.ending {
+            let index = reason.index();
+            assert!(after.drops()[index] > before.drops()[index], "a trace lies about {}", reason.id());
+        }
+        let told: Vec<Left> =
+            trace.sends.into_iter().map(|send| Left::Frame(send.port, send.bytes, send.offload)).collect();
+        let left: Vec<Left> = self.left[from..].iter().map(|(_, left)| left.clone()).collect();
+        let is_frame = |left: &&Left| matches!(left, Left::Frame(..));
+        assert!(left.iter().filter(is_frame).eq(&told), "a trace lies about what leaves; {}", self.driver);
+    }
+
     fn drain(&mut self) {
         let left = &mut self.left;
         let outcome: std::result::Result<(), Infallible> = self.driver.drain(|at, departure| {

@@ -158,7 +158,7 @@ struct Share {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     key: HashKey,
     entries: Vec<Datagram>,

@@ -181,7 +181,7 @@ pub enum Origin {
 }
 
 /// All connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connections {
     v4: Table<Ipv4Addr>,
     v6: Table<Ipv6Addr>,

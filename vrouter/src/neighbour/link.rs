@@ -19,7 +19,7 @@ pub(super) struct Own {
 }
 
 /// The router in one domain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) mac: Mac,
     /// Belongs to the MAC.

@@ -18,7 +18,7 @@ pub const PARKED_PER_DOMAIN_MAX: usize = 128;
 pub const PARKED_MAX: usize = 512;
 
 /// A packet that waits: for whom, and the port that it came in through.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Parked {
     pub(super) name: NeighbourName,
     pub(super) port: PortId,
@@ -26,13 +26,13 @@ pub(super) struct Parked {
 }
 
 /// The packets that wait, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Lot {
     parked: Vec<Parked>,
 }
 
 /// What parking comes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Room {
     /// There is some.
     Free,

@@ -109,7 +109,7 @@ pub enum Heard {
 }
 
 /// The neighbours of all domains.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Neighbours {
     rng: Rng,
     /// By [`DomainId`]; domains past the end have no gateway.

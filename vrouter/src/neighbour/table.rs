@@ -153,7 +153,7 @@ impl Entry {
 type Yield = (bool, Instant, NeighbourName);
 
 /// The table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     key: HashKey,
     entries: HashTable<Entry>,
@@ -278,7 +278,7 @@ impl Table {
 }
 
 /// What the hash table has no order for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Order {
     timers: BTreeSet<(Instant, NeighbourName)>,
     total: Census,
