@@ -31,6 +31,7 @@ mod force;
 mod guard;
 mod ids;
 mod leases;
+mod lines;
 mod parse;
 mod pool;
 mod publish;
@@ -51,6 +52,7 @@ pub use ends::{AclEnd, Inside, NotAnEnd, Prefix};
 pub use explain::explain;
 pub use ids::Ids;
 pub use leases::{LEASES_MAX, Lease, Leases};
+pub use lines::Lines;
 pub use publish::{L4Ports, Listen, NotPublishable, Target};
 pub use report::{FAULTS_MAX, Fault, Report};
 pub use spec::{

@@ -113,8 +113,13 @@ pub fn udp(src: (IpAddr, u16), dst: (IpAddr, u16), data: &[u8]) -> Vec<u8> {
 
 /// A TCP header (ACK, sequence number 1) with its data, for [`ip`] of the same addresses.
 pub fn tcp(src: (IpAddr, u16), dst: (IpAddr, u16), data: &[u8]) -> Vec<u8> {
+    tcp_with(src, dst, 0x10, data)
+}
+
+/// The same with other flags.
+pub fn tcp_with(src: (IpAddr, u16), dst: (IpAddr, u16), flags: u8, data: &[u8]) -> Vec<u8> {
     let mut segment = [src.1.to_be_bytes(), dst.1.to_be_bytes()].concat();
-    segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     segment.extend(data);
     with_checksum(segment, 16, pseudo_header(src.0, dst.0, TCP, 20 + data.len()))
 }

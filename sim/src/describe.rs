@@ -14,7 +14,7 @@ pub(crate) fn time(at: Instant) -> String {
 }
 
 /// A frame in a line: addresses, tag, protocol.
-pub(crate) fn frame(bytes: &[u8]) -> String {
+pub fn frame(bytes: &[u8]) -> String {
     let Some(header) = EthernetHeader::parse(bytes) else {
         return format!("{} octets, no frame", bytes.len());
     };

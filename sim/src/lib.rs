@@ -13,6 +13,7 @@
 //! - [`compare`] finds the first difference between two such outcomes.
 //! - [`world`] joins nodes, hosts and imperfect wires ([`link`]) under one queue of events and one seed.
 //! - [`swarm`] draws small worlds by chance and makes those that fail smaller.
+//! - [`trace`] says in words what a switch would do with a packet, and by which line of its configuration.
 //! - [`craft`] writes frames for tests and goldens, [`fuzz`] turns octets into a history.
 //!
 //! No socket is opened here and no clock is read: time is what captures say, or what a world's queue holds next.
@@ -24,6 +25,7 @@ pub mod craft;
 mod describe;
 mod driver;
 mod entrance;
+pub mod filter;
 pub mod fuzz;
 mod laws;
 pub mod link;
@@ -32,6 +34,8 @@ pub mod swarm;
 #[cfg(test)]
 mod testing;
 pub mod world;
+pub mod trace;
 
+pub use describe::frame as describe_frame;
 pub use driver::{Departure, Driver};
 pub use replay::{Outcome, Replay, ReplayError};

@@ -10,6 +10,7 @@
 //! was captured in part, another link type, a packet without a time, a file that ends within a packet.
 
 mod read;
+mod stream;
 mod write;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use wire::offload::VNET_HDR_LEN;
 use wire::{FrameBuf, Instant};
 
 pub use read::{CaptureReader, INTERFACES_MAX};
+pub use stream::{CaptureStream, Caught, Direction, Interface};
 pub use write::CaptureWriter;
 
 /// What a packet of a capture starts with.

@@ -1,0 +1,125 @@
+//! One switch, asked about packets of every fate.
+
+use super::*;
+
+const TOML: &str = "\
+[network.a]
+subnet = [\"10.0.0.0/24\", \"fd00::/64\"]
+gateway = [\"10.0.0.1\", \"fd00::1\"]
+masquerade = true
+
+[network.b]
+subnet = [\"10.1.0.0/24\"]
+gateway = [\"10.1.0.1\"]
+internal = true
+
+[port.c1]
+network = \"a\"
+address = [\"10.0.0.2/24\", \"fd00::2/64\"]
+guard = [\"mac\"]
+
+[port.c2]
+network = \"a\"
+address = [\"10.0.0.3/24\"]
+
+[port.c3]
+network = \"b\"
+address = [\"10.1.0.2/24\"]
+
+[uplink]
+kind = \"nic\"
+ifname = \"eth0\"
+address = [\"192.0.2.7/24\"]
+gateway = [\"192.0.2.1\"]
+
+[[publish]]
+listen = \"0.0.0.0:8080\"
+proto = \"tcp\"
+to = \"c1:80\"
+
+[[acl]]
+action = \"deny\"
+from = \"network:a\"
+to = \"network:b\"
+proto = \"udp\"
+";
+
+/// What the switch of [`TOML`] says about a packet: a line for each decision, and the verdict.
+fn ask(port: &str, packet: &str, both: bool) -> Vec<Explained> {
+    let config = config::check("t.toml", TOML).unwrap();
+    let compiled = config::compile(&config, &mut config::Ids::default());
+    let lines = Lines::of(TOML);
+    let scene = Scene { config: &config, compiled: &compiled, name: "t.toml", lines: &lines };
+    let node = scene.warm(Instant::from_secs(1));
+    let question = Question { port: port.to_owned(), packet: Some(packet.to_owned()), frame: None, both };
+    scene.ask(&node, Instant::from_secs(2), &question).unwrap()
+}
+
+/// The verdict, the port that the first frame leaves through, and every cited line.
+fn told(port: &str, packet: &str) -> (String, Option<String>, Vec<String>) {
+    let explained = ask(port, packet, false).remove(0);
+    let verdict = explained.reason.unwrap_or_else(|| explained.verdict.as_str().to_owned());
+    let cited = explained.steps.iter().filter_map(|line| line.source.clone());
+    (verdict, explained.leaves.first().map(|leaving| leaving.port.clone()), cited.collect())
+}
+
+#[test]
+fn each_decision_names_its_line() {
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    for (port, packet, verdict, leaves, cited) in [
+        ("c1", "tcp 10.0.0.2:1 > 10.0.0.3:2", "FORWARD", Some("c2"), &[11, 16][..]),
+        ("c1", "tcp 10.0.0.2:1 > 10.1.0.2:2", "FORWARD", Some("c3"), &[11, 7, 1, 20]),
+        ("c1", "udp 10.0.0.2:1 > 10.1.0.2:2", "route.acl-denied", Some("c1"), &[11, 7, 1, 35, 35, 11]),
+        ("c1", "tcp 10.0.0.2:1 > 198.51.100.1:2", "FORWARD", Some("uplink"), &[11, 28, 1, 4, 24]),
+        ("c3", "tcp 10.1.0.2:1 > 198.51.100.1:2", "route.internal", Some("c3"), &[20, 28, 6, 9, 20]),
+        ("c1", "tcp 10.0.0.2:1 > 10.0.0.3:2 src=02:00:00:00:00:09", "admit.spoofed-mac", None, &[14]),
+        ("uplink", "tcp 198.51.100.1:1 > 192.0.2.7:8080", "FORWARD", Some("c1"), &[24, 30, 2, 24, 30, 11]),
+        ("uplink", "tcp 198.51.100.1:1 > 192.0.2.7:22", "route.unsolicited", None, &[24, 24]),
+        ("c1", "icmp 10.0.0.2 > 10.0.0.1", "CONSUME", Some("c1"), &[11, 11]),
+        ("c1", "icmp fd00::2 > fd00::1", "CONSUME", Some("c1"), &[11, 11]),
+        ("c1", "tcp 10.0.0.2:1 > 10.1.0.9:2", "PARK", Some("c3"), &[11, 7, 1, 20]),
+        ("c1", "icmp 10.0.0.2 > 10.1.0.2 ttl=1", "route.ttl-expired", Some("c1"), &[11, 7, 1, 11]),
+    ] {
+        let cited: Vec<String> = cited.iter().map(|line| format!("t.toml:{line}")).collect();
+        expected.push((packet, (verdict.to_owned(), leaves.map(str::to_owned), cited)));
+        found.push((packet, told(port, packet)));
+    }
+    assert_eq!(found, expected, "found: {found:#?}");
+}
+
+#[test]
+fn the_answer_is_followed_through_the_translation() {
+    let both = ask("c1", "tcp 10.0.0.2:4000 > 198.51.100.1:443", true);
+    let [there, back] = &both[..] else { panic!("{both:#?}") };
+    assert!(there.leaves[0].packet.contains("192.0.2.7 > 198.51.100.1, TCP 4000 > 443"), "{there:#?}");
+    assert_eq!((back.port.as_str(), back.verdict), ("uplink", Verdict::Forward), "{back:#?}");
+    assert!(back.leaves[0].packet.contains("198.51.100.1 > 10.0.0.2, TCP 443 > 4000"), "{back:#?}");
+    assert!(back.steps.iter().any(|line| line.text.contains("belongs to connection")), "{back:#?}");
+    assert_eq!(ask("c1", "tcp 10.0.0.2:1 > 10.1.0.9:2", true).len(), 1, "what waits has no answer");
+}
+
+#[test]
+fn what_cannot_be_asked_is_told() {
+    let config = config::check("t.toml", TOML).unwrap();
+    let compiled = config::compile(&config, &mut config::Ids::default());
+    let lines = Lines::of(TOML);
+    let scene = Scene { config: &config, compiled: &compiled, name: "t.toml", lines: &lines };
+    let node = scene.warm(Instant::ZERO);
+    let refused = |port: &str, packet: Option<&str>, frame: Option<&str>| {
+        let [packet, frame] = [packet, frame].map(|text| text.map(str::to_owned));
+        let question = Question { port: port.to_owned(), packet, frame, both: false };
+        scene.frame(&node, &question).unwrap_err()
+    };
+    assert_eq!(refused("c9", Some("arp 1.1.1.1 > 2.2.2.2"), None), Unanswerable::NoPort("c9".to_owned()));
+    let why = |packet, frame| match refused("c1", packet, frame) {
+        Unanswerable::Packet(why) => why,
+        Unanswerable::NoPort(port) => panic!("{port}"),
+    };
+    assert!(why(None, None).contains("either"));
+    assert!(why(None, Some("0x0")).contains("even number"));
+    assert!(why(None, Some("zz")).contains("hexadecimal"));
+    assert!(
+        why(Some("icmp 10.0.0.2 > 10.0.0.77"), None).contains("nobody knows the MAC address of 10.0.0.77")
+    );
+    assert!(why(Some("icmp 10.0.0.2 > 10.0.0.3 vlan=9"), None).contains("no network with this tag"));
+}
