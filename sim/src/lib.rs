@@ -10,6 +10,7 @@
 //! - [`capture`] reads pcap and pcapng and writes pcapng, one packet at a time whatever the file's size.
 //! - [`Driver`] hands a node its events, wakes it at its named deadlines, and holds it to its laws.
 //! - [`replay`] does that with captures as the events; it is `tapestry replay` and the runner of the goldens.
+//! - [`recording`] keeps every event of a live run, and replays it to the same octets.
 //! - [`compare`] finds the first difference between two such outcomes.
 //! - [`world`] joins nodes, hosts and imperfect wires ([`link`]) under one queue of events and one seed.
 //! - [`swarm`] draws small worlds by chance and makes those that fail smaller.
@@ -29,6 +30,7 @@ pub mod filter;
 pub mod fuzz;
 mod laws;
 pub mod link;
+pub mod recording;
 pub mod replay;
 pub mod swarm;
 #[cfg(test)]
