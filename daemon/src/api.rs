@@ -13,15 +13,17 @@ use wire::Mac;
 
 use crate::events::{Event, Subscription};
 
+mod investigate;
 mod router;
 
+pub use investigate::*;
 pub use router::*;
 
 /// What the control socket may ask of the switch. The supervisor implements it; tests use a fake.
 ///
 /// Calls block until the change holds on every worker or has been refused whole; the server runs each on a thread of
 /// its own. A call may come while another runs, so the implementation orders them.
-pub trait Operations: RouterOperations {
+pub trait Operations: RouterOperations + Investigation {
     /// The switch on one screen.
     fn status(&self) -> Result<Status, ApiError>;
 

@@ -4,9 +4,11 @@
 //! something differs or the outcome cannot be written, 2 if the configuration or a capture is wrong, 3 if there is no
 //! such port.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use sim::recording::{self, Ended, Replayed};
 use sim::{Replay, ReplayError, compare};
 
 use crate::api::{ApiError, ErrorKind};
@@ -31,7 +33,10 @@ pub fn run(args: &ReplayArgs, common: &Common) -> ExitCode {
 }
 
 fn replay(args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
-    let config = cli::read_configuration(&args.config, common)?.1;
+    let Some(file) = &args.config else {
+        return recorded(args.recording.as_deref().expect("the grammar asks for one of them"), args, common);
+    };
+    let config = cli::read_configuration(file, common)?.1;
     let compiled = config::compile(&config, &mut config::Ids::default());
     // Whoever only wants to compare names no place for the outcome.
     let scratch = tempfile::tempdir().map_err(|error| failed("cannot make a temporary directory", &error))?;
@@ -59,6 +64,59 @@ fn replay(args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
     };
     cli::answer(common, &verdict, show)?;
     if verdict.difference.is_some() { Err(Failure::Said(1)) } else { Ok(()) }
+}
+
+/// What the replay of a recording came to.
+#[derive(Serialize)]
+struct Recorded {
+    /// The worker that was recorded.
+    worker: u16,
+    /// The seed of its node.
+    seed: u64,
+    /// Events replayed.
+    events: u64,
+    /// Frames that entered.
+    frames_in: u64,
+    /// Frames that left.
+    frames_out: u64,
+    /// Events whose outcome was compared and is the same.
+    verified: u64,
+    /// How the recording ends: `whole`, `overrun` or `cut-off`.
+    ended: &'static str,
+    /// Where the replay differs from it.
+    difference: Option<String>,
+}
+
+/// Replays a recording, and says whether the same came out.
+fn recorded(file: &Path, args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
+    let replayed = recording::replay(file, args.out.as_deref())
+        .map_err(|error| Failure::invalid("the recording", error.to_string()))?;
+    let ended = match replayed.ended {
+        Ended::Whole => "whole",
+        Ended::Overrun => "overrun",
+        Ended::CutOff => "cut-off",
+    };
+    let Replayed { worker, seed, events, frames_in, frames_out, verified, difference, .. } = replayed;
+    let told = Recorded { worker, seed, events, frames_in, frames_out, verified, ended, difference };
+    cli::answer(common, &told, show_recorded)?;
+    if told.difference.is_some() { Err(Failure::Said(1)) } else { Ok(()) }
+}
+
+fn show_recorded(told: &Recorded) -> String {
+    let Recorded { worker, seed, events, frames_in, frames_out, verified, ended, difference } = told;
+    let mut text = format!(
+        "worker {worker}, seed {seed}: {events} events, {frames_in} frames in, {frames_out} frames out; \
+         {verified} events verified\n"
+    );
+    text += match *ended {
+        "overrun" => "the recording ends before the run: what came later could not be kept in time\n",
+        "cut-off" => "the recording was cut off or damaged; it was replayed to its last whole record\n",
+        _ => "",
+    };
+    if let Some(difference) = difference {
+        text += &format!("differs: {difference}\n");
+    }
+    text
 }
 
 fn show(verdict: &Verdict) -> String {

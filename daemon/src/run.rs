@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::{ApiError, ErrorKind, Operations as _};
 use crate::cli::RunArgs;
 use crate::supervisor::{Options, Supervisor};
+use crate::worker::record::Recording;
 use crate::{control, log, notify, state};
 
 /// Runs the switch in the foreground until SIGTERM or SIGINT. Without a file it begins empty, to be filled by
@@ -54,7 +55,9 @@ fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
     opened.warnings.iter().for_each(|text| tracing::warn!("{text}"));
     let (config, leases) = check(&opened.leases)?;
     opened.leases = leases;
-    let options = Options { socket: socket.to_owned(), config_file: file.map(Path::to_owned), opened };
+    let recording = args.record.as_deref().map(recording).transpose()?;
+    let options =
+        Options { socket: socket.to_owned(), config_file: file.map(Path::to_owned), opened, recording };
     let supervisor = Supervisor::start(config, options)?;
     for text in supervisor.not_in_force() {
         tracing::warn!("not in force: {text}");
@@ -78,6 +81,13 @@ fn state_path(args: &RunArgs, socket: &Path) -> Option<PathBuf> {
     let is_the_machines =
         rustix::process::geteuid().is_root() && socket == Path::new(control::SOCKET_DEFAULT);
     args.state.clone().or_else(|| is_the_machines.then(|| PathBuf::from(state::STATE_DEFAULT)))
+}
+
+fn recording(folder: &Path) -> Result<Arc<Recording>, ApiError> {
+    Recording::new(folder).map(Arc::new).map_err(|error| {
+        let why = format!("{} cannot be made: {error}", folder.display());
+        ApiError::new(ErrorKind::Invalid, "recording", why)
+    })
 }
 
 fn read(file: &Path) -> Result<String, ApiError> {

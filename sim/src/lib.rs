@@ -35,8 +35,8 @@ pub mod replay;
 pub mod swarm;
 #[cfg(test)]
 mod testing;
-pub mod world;
 pub mod trace;
+pub mod world;
 
 pub use describe::frame as describe_frame;
 pub use driver::{Departure, Driver};

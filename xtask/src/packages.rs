@@ -10,6 +10,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("nftables", "nft"),
     ("tshark", "tshark"),
+    ("tcpreplay", "tcpprep"),
+    ("python3-scapy", "scapy"),
     ("etcd-server", "etcd"),
     ("etcd-client", "etcdctl"),
 ];

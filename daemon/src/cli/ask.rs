@@ -108,6 +108,9 @@ pub fn ask_drops(args: &DropsArgs, common: &Common) -> Result<(), Failure> {
     if let Some(DropsCommand::Explain { reason }) = &args.command {
         return explain(reason.as_deref(), common);
     }
+    if args.follow {
+        return super::capture::follow(args, common);
+    }
     let mut drops: Vec<DropInfo> = Client::new(&common.socket)?.get("/v1/drops")?;
     if let Some(port) = &args.port {
         for info in &mut drops {
@@ -116,6 +119,7 @@ pub fn ask_drops(args: &DropsArgs, common: &Common) -> Result<(), Failure> {
         }
         drops.retain(|info| info.count > 0);
     }
+    drops.retain(|info| args.reason.as_ref().is_none_or(|reason| *reason == info.reason));
     answer(common, &drops, |drops| show::drops(drops))
 }
 
@@ -186,7 +190,7 @@ fn json(value: &impl Serialize) -> String {
 }
 
 /// Writes to stdout without panicking if nobody reads any more.
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
 }

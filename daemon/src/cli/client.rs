@@ -74,6 +74,26 @@ impl<'a> Client<'a> {
         self.exchange(Method::DELETE, path, Payload::default()).map(drop)
     }
 
+    /// Hands the octets of an answer to `each` as they come, until it ends.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        value: &impl Serialize,
+        mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let json = serde_json::to_vec(value).expect("requests have only string keys");
+        self.runtime.block_on(async {
+            let mut body = self.request(Method::POST, path, Payload::from(json)).await?.into_body();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.unreachable(&error.to_string()))?;
+                if let Ok(data) = frame.into_data() {
+                    each(&data)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Hands each event to `each` as it comes, until the stream ends.
     pub(super) fn events(
         &self,

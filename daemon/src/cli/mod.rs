@@ -7,6 +7,7 @@
 //! unreachable, 10 a negative verdict.
 
 mod ask;
+mod capture;
 mod check;
 mod client;
 mod failure;
@@ -14,6 +15,7 @@ mod options;
 pub mod router;
 mod show;
 mod table;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -23,9 +25,11 @@ use wire::Mac;
 
 pub(crate) use ask::answer;
 pub use ask::{ask_apply, ask_config, ask_drops, ask_events, ask_fdb, ask_network, ask_port, ask_status};
+pub use capture::{CaptureArgs, capture};
 pub use check::check;
 pub(crate) use check::{fail, read_configuration};
 pub use failure::{Failure, finish};
+pub use trace::{TraceArgs, trace};
 
 use options::{NetworkOptions, PortOptions};
 use router::{AclCommand, NatCommand, NeighCommand, PublishCommand, RouteCommand};
@@ -106,6 +110,10 @@ pub enum Command {
     /// Stand in flanneld's place on a host, with its flags, keys and files; --help lists them
     #[command(disable_help_flag = true)]
     Flanneld(FlanneldArgs),
+    /// Frames as they come, leave and are dropped, into a capture file
+    Capture(CaptureArgs),
+    /// What the switch would do with a packet, and why: exit 0, or 10 if it goes no further
+    Trace(TraceArgs),
     /// Send captures through a switch under a virtual clock: same input, same output
     Replay(ReplayArgs),
     /// Let a world of switches, hosts and imperfect wires live under virtual time: same file and seed, same octets
@@ -122,6 +130,9 @@ pub struct RunArgs {
     /// socket, otherwise nowhere
     #[arg(long, value_name = "PATH")]
     pub state: Option<PathBuf>,
+    /// Record everything that enters the switch from its start, a file for each worker, for `tapestry replay`
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
 }
 
 /// `tapestry flanneld`: the words are Go's flags, not ours.
@@ -262,6 +273,15 @@ pub struct DropsArgs {
     /// Only drops of frames that came in through this port, or for `deliver.*` that should have left through it
     #[arg(long)]
     pub port: Option<String>,
+    /// Only drops for this reason, as in `admit.runt`
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Show frames as they are dropped, until interrupted
+    #[arg(long, short)]
+    pub follow: bool,
+    /// With --follow: end after so many
+    #[arg(long, value_name = "COUNT", requires = "follow")]
+    pub count: Option<u64>,
 }
 
 /// `tapestry drops …`
@@ -288,14 +308,17 @@ pub struct EventsArgs {
 /// `tapestry replay`
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
+    /// A recording of `tapestry run --record`, to be replayed and verified: exit 1 if anything differs
+    #[arg(conflicts_with_all = ["config", "inputs", "expect", "seed", "batch"])]
+    pub recording: Option<PathBuf>,
     /// Configuration file
-    #[arg(short, long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "recording")]
+    pub config: Option<PathBuf>,
     /// A capture (pcap or pcapng) that enters a port; may be given several times
-    #[arg(long = "in", value_name = "PORT=CAPTURE", required = true, value_parser = options::port_and_file)]
+    #[arg(long = "in", value_name = "PORT=CAPTURE", required_unless_present = "recording", value_parser = options::port_and_file)]
     pub inputs: Vec<(String, PathBuf)>,
     /// Where the captures of what leaves each port and the counters go
-    #[arg(long, value_name = "DIR", required_unless_present = "expect")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["expect", "recording"])]
     pub out: Option<PathBuf>,
     /// What must come out; exit 1 with the first difference otherwise
     #[arg(long, value_name = "DIR")]

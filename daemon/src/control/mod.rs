@@ -11,8 +11,10 @@
 //!
 //! Owns: the socket file ([`socket`]). Refuses: a second daemon on the same path.
 
+mod investigate;
 mod router;
 mod routes;
+mod sightings;
 mod socket;
 
 pub(crate) use routes::ErrorBody;

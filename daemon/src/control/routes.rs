@@ -7,6 +7,7 @@
 //!  POST                 /v1/stations/flush                     {"network", "port", "mac"}, each optional
 //!  DELETE               /v1/stations/NETWORK/MAC
 //!  GET POST             /v1/routes   /v1/publishes             the rest is told in [`super::router`]
+//!  POST                 /v1/trace  /v1/capture                 told in [`super::investigate`]
 //!  GET                  /v1/events                             ?follow=true; JSON lines
 //!  GET PUT              /v1/config                             TOML
 //! ```
@@ -15,6 +16,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
@@ -37,7 +39,9 @@ use crate::events::{Event, Subscription};
 pub(super) struct Context {
     operations: Arc<dyn Operations>,
     /// Streams end when this turns true.
-    stopped: watch::Receiver<bool>,
+    pub(super) stopped: watch::Receiver<bool>,
+    /// Captures and followers that run.
+    pub(super) watches: Arc<AtomicUsize>,
 }
 
 /// A refusal as the socket carries it.
@@ -54,7 +58,7 @@ pub(super) fn router(
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) -> Router {
-    let context = Context { operations, stopped };
+    let context = Context { operations, stopped, watches: Arc::default() };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/networks", get(networks))
@@ -68,6 +72,7 @@ pub(super) fn router(
         .route("/v1/stations/flush", post(flush_stations))
         .route("/v1/stations/{network}/{mac}", delete(remove_station))
         .merge(super::router::routes())
+        .merge(super::investigate::routes())
         .route("/v1/drops", get(drops))
         .route("/v1/events", get(events))
         .route("/v1/config", get(configuration).put(apply))
@@ -251,7 +256,7 @@ impl Context {
     }
 
     /// Runs a blocking call on a thread of its own. A panic there costs this request only.
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn Operations) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {

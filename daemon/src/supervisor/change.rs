@@ -74,6 +74,9 @@ impl Supervisor {
 
         // From here on nothing can fail but single ports, which are marked and do not concern the change.
         let plan = Arc::new(compiled.plan.clone());
+        let mtus = state.devices.iter().chain(made.iter().map(|(name, (device, _))| (name, device)));
+        let mtus = mtus.filter_map(|(name, device)| Some((name.clone(), device.watched.as_ref()?.mtu)));
+        self.announce(&plan, &config, mtus.collect());
         let has_new_workers = compiled.workers != self.workers.count();
         if has_new_workers {
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
@@ -116,6 +119,13 @@ impl Supervisor {
         state.compiled = compiled;
         self.obey_links(state);
         Ok(changes)
+    }
+
+    /// Tells the recording, if there is one, what the plan that the workers are about to get was compiled from.
+    pub(super) fn announce(&self, plan: &node::Plan, config: &Config, mtus: Vec<(String, u16)>) {
+        if let Some(recording) = &self.options.recording {
+            recording.announce(plan, config.to_toml(), mtus);
+        }
     }
 
     /// Makes the devices that a change needs, each with so many queues. Those that stand in another's place are made after

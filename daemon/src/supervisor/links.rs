@@ -145,13 +145,15 @@ impl Supervisor {
 
     /// Lets the plan obey what is known of interfaces, if that is not so yet.
     pub(super) fn obey_links(&self, state: &mut State) {
-        let State { devices, compiled, .. } = state;
+        let State { devices, compiled, config, .. } = state;
         let mut has_changed = false;
         for (name, watched) in devices.iter().filter_map(|(name, it)| Some((name, it.watched.as_ref()?))) {
             has_changed |= compiled.follow_mtu(name, watched.mtu);
         }
         if has_changed {
             let plan = Arc::new(compiled.plan.clone());
+            let mtus = devices.iter().filter_map(|(name, it)| Some((name.clone(), it.watched.as_ref()?.mtu)));
+            self.announce(&plan, config, mtus.collect());
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! Calls are ordered by one lock. Workers never wait for it: what they have to say comes by channel to [`watch`].
 
+mod capture;
 mod change;
 mod device;
 mod links;
@@ -17,6 +18,7 @@ mod operations;
 mod router;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod underlays;
 mod view;
 mod watch;
@@ -34,8 +36,10 @@ use crate::api::ApiError;
 use crate::events::{Event, EventKind, EventLog};
 use crate::link::Monitor;
 use crate::state::Opened;
+use crate::worker::record::Recording;
 use crate::worker::{self, Workers};
 use device::Device;
+pub(crate) use trace::refusal;
 
 /// How to start a switch.
 #[derive(Debug, Default)]
@@ -46,6 +50,8 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// Where leases of automatic addresses are kept, and what went wrong there.
     pub opened: Opened,
+    /// Where everything that enters the workers' nodes is recorded, if it is.
+    pub recording: Option<Arc<Recording>>,
 }
 
 /// A running switch.
@@ -96,12 +102,9 @@ impl Supervisor {
             Config::new(Document { workers: config.workers, spin_us: config.spin_us, ..Document::default() })
                 .expect("a configuration without networks is a good one");
         let compiled = config::compile(&empty, &mut ids);
-        let workers = Workers::start(worker::Options {
-            workers: compiled.workers,
-            spin: compiled.spin,
-            seed: random_seed(),
-        })
-        .map_err(|error| change::refused("workers", &error))?;
+        let start = worker::Options { workers: compiled.workers, spin: compiled.spin, seed: random_seed() };
+        let workers = Workers::start_recorded(start, options.recording.clone())
+            .map_err(|error| change::refused("workers", &error))?;
         let supervisor = Arc::new(Self {
             options,
             started: Instant::now(),

@@ -18,8 +18,10 @@
 
 mod orders;
 mod pass;
+pub mod record;
 mod resize;
 mod slot;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 pub(crate) mod underlay;
@@ -69,6 +71,8 @@ enum Command {
     Stations(u64, usize, Sender<StationPage>),
     /// Let this look at the node, or let events happen to it, between two bursts. It answers by itself.
     Ask(Question),
+    /// Show frames to this tap too, until its reader has gone.
+    Tap(tap::Tap),
     /// Spin at most this long from now on.
     Spin(Duration),
     /// From now on these are all workers, then answer.
@@ -163,6 +167,8 @@ pub(crate) struct Peer {
 pub struct Workers {
     handles: RwLock<Vec<Handle>>,
     options: Options,
+    /// Where what enters the nodes is kept, if it is.
+    recording: Option<Arc<record::Recording>>,
     report: Sender<Report>,
     /// What they report.
     pub reports: Receiver<Report>,
@@ -192,8 +198,16 @@ impl Workers {
     /// # Errors
     /// If the operating system refuses threads or descriptors.
     pub fn start(options: Options) -> io::Result<Self> {
+        Self::start_recorded(options, None)
+    }
+
+    /// [`Workers::start`], and everything that enters the nodes is recorded.
+    ///
+    /// # Errors
+    /// As [`Workers::start`], or if a recording cannot be begun.
+    pub fn start_recorded(options: Options, recording: Option<Arc<record::Recording>>) -> io::Result<Self> {
         let (report, reports) = bounded(REPORTS_MAX);
-        let workers = Self { handles: RwLock::default(), options, report, reports };
+        let workers = Self { handles: RwLock::default(), options, recording, report, reports };
         let recruits = workers.recruit(options.workers.clamp(1, WORKERS_MAX))?;
         *workers.handles.write().unwrap_or_else(PoisonError::into_inner) = recruits.into_handles();
         Ok(workers)
@@ -310,6 +324,13 @@ impl Workers {
         });
         self.handles().get(index)?.tell(Command::Ask(question));
         answer.recv().ok()
+    }
+
+    /// Lets every worker show frames to this tap, until its reader has gone. Workers that are started later do not.
+    pub fn tap(&self, tap: &tap::Tap) {
+        for handle in self.handles().iter() {
+            handle.tell(Command::Tap(tap.clone()));
+        }
     }
 
     /// From now on every worker spins at most this long.

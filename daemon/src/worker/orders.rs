@@ -47,7 +47,7 @@ impl Worker {
                 }
                 Command::Attach(plan, ports, generation, done) => {
                     if let Some(plan) = plan {
-                        self.node.handle(now, Event::Configure(plan), &mut self.out);
+                        self.give(now, Event::Configure(plan));
                         self.drop_strangers();
                     }
                     let add = |(port, io)| self.add(port, io, generation).err().map(|error| (port, error));
@@ -75,6 +75,7 @@ impl Worker {
                     question(now, &mut self.node, &mut self.out);
                     self.drain();
                 }
+                Command::Tap(tap) => self.taps.add(tap, &mut self.out),
                 Command::Spin(spin) => self.spin_max = spin,
                 Command::Peers(peers, done) => {
                     self.meet(now, peers);
@@ -97,7 +98,7 @@ impl Worker {
 
     fn handle(&mut self, now: Instant, event: Event) {
         let is_plan = matches!(event, Event::Configure(_));
-        self.node.handle(now, event, &mut self.out);
+        self.give(now, event);
         self.drain();
         if is_plan {
             self.drop_strangers();
@@ -136,6 +137,9 @@ impl Worker {
     fn meet(&mut self, now: Instant, peers: Vec<Peer>) {
         self.peers = peers;
         self.node.set_has_replicas(self.peers.len() > 1);
+        if let Some(track) = &mut self.track {
+            track.replicas(self.peers.len() > 1);
+        }
         if let Some((_, entered)) = self.stalled.take() {
             match self.owner_elsewhere(&entered.frame) {
                 Some(owner) => self.hand_over(owner, entered),
@@ -149,7 +153,7 @@ impl Worker {
     fn learn(&mut self, now: Instant, stations: &[Station]) {
         for &Station { domain, mac, port, .. } in stations {
             let gossip = Gossip::Station { domain, mac, port };
-            self.node.handle(now, Event::Gossip(gossip), &mut self.out);
+            self.give(now, Event::Gossip(gossip));
         }
         self.drain();
     }

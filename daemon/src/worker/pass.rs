@@ -11,7 +11,9 @@ use node::{Event, Node, Outbox, UnderlayId};
 use wire::{DropReason, FrameBuf, Instant, PortId};
 
 use super::orders::Phase;
+use super::record::Track;
 use super::slot::{Slot, Unsent};
+use super::tap::{Taps, Way};
 use super::underlay::{Lay, TOKENS_FROM};
 use super::{Command, Entered, Handed, Options, Peer, Report, Tally, WORKERS_MAX};
 use crate::port::Fault;
@@ -72,6 +74,10 @@ pub(super) struct Worker {
     /// Port failures that did not fit the report channel.
     unreported: VecDeque<Report>,
     pub(super) tally: Tally,
+    /// Who wants to see frames.
+    pub(super) taps: Taps,
+    /// The recording of what enters the node, if there is one.
+    pub(super) track: Option<Box<Track>>,
     /// The port being read, handled or written: whom a panic is blamed on.
     pub(super) acting: PortId,
     /// Peers that have been given something since they were last woken, by index.
@@ -124,6 +130,8 @@ impl Worker {
             reports,
             unreported: VecDeque::new(),
             tally: Tally::default(),
+            taps: Taps::default(),
+            track: None,
             acting: PortId(0),
             to_wake: [false; WORKERS_MAX],
             phase: Phase::Running,
@@ -154,6 +162,9 @@ impl Worker {
                 self.look(Some(Duration::ZERO));
                 self.tally.spins_won += u64::from(!self.ready.is_empty());
                 continue;
+            }
+            if let Some(track) = &mut self.track {
+                track.hand_over();
             }
             let deadline = self.node.next_deadline().map(|(at, _)| at.since(now));
             self.tally.sleeps += 1;
@@ -193,7 +204,7 @@ impl Worker {
     fn pass(&mut self, now: Instant) -> bool {
         let mut worked = false;
         if self.node.next_deadline().is_some_and(|(at, _)| at <= now) {
-            self.node.handle(now, Event::Wake, &mut self.out);
+            self.give(now, Event::Wake);
             self.drain();
             worked = true;
         }
@@ -332,6 +343,7 @@ impl Worker {
                 }
                 return after_reading_failed(error, slot.is_going);
             }
+            self.taps.show(port, Way::In, &frame);
             let is_long = frame.len() > AHEAD_FRAME_LEN;
             self.read.push_back(frame);
             if is_long {
@@ -346,6 +358,15 @@ impl Worker {
         unsent >= SEND_BYTES || self.out.sends().len() >= SENDS_MAX
     }
 
+    /// Lets the node handle an event.
+    #[inline]
+    pub(super) fn give(&mut self, now: Instant, event: Event) {
+        if let Some(track) = &mut self.track {
+            track.event(now, &event);
+        }
+        self.node.handle(now, event, &mut self.out);
+    }
+
     /// A frame from the device: another worker's, unless it `stays` whosever flow it is, or ours to handle.
     fn frame(&mut self, now: Instant, entered: Entered, stays: bool) {
         let owner = if stays { None } else { self.owner_elsewhere(&entered.frame) };
@@ -354,7 +375,7 @@ impl Worker {
             self.hand_over(owner, entered);
         } else {
             let Entered { port, frame, .. } = entered;
-            self.node.handle(now, Event::Frame { port, frame }, &mut self.out);
+            self.give(now, Event::Frame { port, frame });
         }
     }
 
@@ -383,7 +404,7 @@ impl Worker {
             let Ok(handed) = self.inbox.try_recv() else { break };
             match handed {
                 Handed::Frame(entered) => self.enter(now, entered),
-                Handed::Gossip(gossip) => self.node.handle(now, Event::Gossip(gossip), &mut self.out),
+                Handed::Gossip(gossip) => self.give(now, Event::Gossip(gossip)),
             }
             if self.out.sends().len() >= SENDS_MAX {
                 self.drain();
@@ -397,7 +418,7 @@ impl Worker {
         if self.serial_of(entered.port) == Some(entered.serial) {
             let Entered { port, frame, .. } = entered;
             self.acting = port;
-            self.node.handle(now, Event::Frame { port, frame }, &mut self.out);
+            self.give(now, Event::Frame { port, frame });
         } else {
             self.lose(entered);
         }
@@ -411,6 +432,9 @@ impl Worker {
 
     /// Sends what the node has put into the outbox, and passes on what it has noticed and learned.
     pub(super) fn drain(&mut self) {
+        if let Some(track) = &mut self.track {
+            track.outputs(&mut self.out);
+        }
         let mut failed = Vec::new(); // Does not allocate unless a port fails.
         for at in 0..self.out.sends().len() {
             let send = self.out.sends()[at];
@@ -419,9 +443,11 @@ impl Worker {
                 continue;
             }
             let Some(Some(slot)) = self.ports.get_mut(send.port.index()) else {
+                self.taps.show(send.port, Way::Dropped(DropReason::PortDown), self.out.frame(send));
                 self.node.not_delivered(send.port, DropReason::PortDown);
                 continue;
             };
+            self.taps.show(send.port, Way::Out, self.out.frame(send));
             let unsent = slot.send(self.out.frame(send), &mut self.scratch);
             let (unsent, learned) = slot.retry(unsent, self.out.frame(send), &mut self.scratch);
             if learned {
@@ -429,9 +455,13 @@ impl Worker {
             }
             match unsent {
                 Ok(()) => {}
-                Err(Unsent::Malformed(reason)) => self.node.not_delivered(send.port, reason),
+                Err(Unsent::Malformed(reason)) => {
+                    self.taps.show(send.port, Way::Dropped(reason), self.out.frame(send));
+                    self.node.not_delivered(send.port, reason);
+                }
                 Err(Unsent::Io(error)) => {
                     let fault = Fault::of(&error);
+                    self.taps.show(send.port, Way::Dropped(not_sent(fault)), self.out.frame(send));
                     self.node.not_delivered(send.port, not_sent(fault));
                     if matches!(fault, Fault::Vanished | Fault::Other) {
                         failed.push((send.port, error));
@@ -444,6 +474,7 @@ impl Worker {
             self.send_datagrams();
         }
         self.out.clear_sends();
+        self.taps.show_dropped(&mut self.out);
         for (port, error) in failed {
             self.fail(port, &format!("writing to the device: {error}"));
         }

@@ -72,6 +72,9 @@ impl Workers {
         let (commands, receiver) = bounded(COMMANDS_MAX);
         let peer = peers[index].clone();
         let mut worker = Worker::new(index, self.options, poll, receiver, inbox, peers, self.report.clone());
+        if let Some(recording) = &self.recording {
+            worker.track = Some(Box::new(recording.begin(index, worker.peers.len(), self.options.seed)?));
+        }
         let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
                 // A panic outside a port's turn. Half a switch that says it is ready is worse than none: the devices
@@ -79,6 +82,7 @@ impl Workers {
                 tracing::error!("worker {index} has panicked; the process ends");
                 std::process::exit(1);
             }
+            worker.track = None; // Its recording ends.
             worker.count()
         })?;
         Ok(Handle { commands, peer, thread: Mutex::new(Some(thread)) })

@@ -134,7 +134,7 @@ impl Worker {
         let mut unsent = 0;
         for (from, ecn, frame) in entering.drain(..) {
             unsent += frame.len();
-            self.node.handle(now, Event::Datagram { underlay, from, ecn, frame }, &mut self.out);
+            self.give(now, Event::Datagram { underlay, from, ecn, frame });
             if self.is_due(unsent) {
                 self.drain();
                 unsent = 0;

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use config::{AclSpec, Listen, Proto, PublishSpec, RouteSpec};
+use sim::capture::Interface;
 use tapestry::api::*;
-use wire::Cidr;
+use tapestry::worker::tap::{Wanted, tap};
+use wire::{Cidr, DropReason, Instant, PortId};
 
 use crate::fake::{Switch, missing, taken};
 
@@ -22,6 +24,52 @@ pub(crate) struct Entries {
 impl Entries {
     fn note(&self, filter: &impl std::fmt::Debug) {
         self.asked.lock().unwrap().push(format!("{filter:?}"));
+    }
+}
+
+impl Investigation for Switch {
+    fn trace(&self, question: &Question) -> Result<Vec<Explained>, ApiError> {
+        if question.port != "c1" {
+            return Err(missing("port", &question.port));
+        }
+        let line = Line {
+            room: "admit".to_owned(),
+            text: "comes in".to_owned(),
+            source: Some("t.toml:3".to_owned()),
+        };
+        let dropped = question.packet.as_deref() == Some("arp 10.0.0.1 > 10.0.0.2");
+        Ok(vec![Explained {
+            port: question.port.clone(),
+            packet: question.packet.clone().or(question.frame.clone()).unwrap_or_default(),
+            steps: vec![line],
+            verdict: if dropped { Verdict::Drop } else { Verdict::Forward },
+            reason: dropped.then(|| "admit.runt".to_owned()),
+            advice: None,
+            leaves: Vec::new(),
+        }])
+    }
+
+    /// One frame of each kind, and then the switch ends.
+    fn watch(&self, request: &WatchRequest) -> Result<Watch, ApiError> {
+        if request.ports.iter().any(|port| port != "c1") {
+            return Err(missing("port", &request.ports[0]));
+        }
+        let filter = request.filter.parse().map_err(|error: sim::filter::NotAFilter| {
+            ApiError::new(ErrorKind::Invalid, "filter", error.to_string())
+        })?;
+        let (tap, sightings) = tap(Wanted { ports: None, drops: request.drops, filter, snap_len: 1_500 });
+        let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 0x88, 0xb5], b"hello"].concat();
+        for way in [Way::In, Way::Out, Way::Dropped(DropReason::NoReceiver), Way::Dropped(DropReason::Runt)] {
+            tap.show(Instant::from_secs(1), PortId(0), way, &frame);
+        }
+        let reason = request.reason.as_deref().and_then(DropReason::from_id);
+        let interface = Interface { name: "c1".to_owned(), description: "port c1 of network a".to_owned() };
+        Ok(Watch {
+            sightings,
+            ports: vec![(PortId(0), interface)],
+            since_1970_ns: 1_700_000_000_000_000_000,
+            reason,
+        })
     }
 }
 

@@ -5,5 +5,6 @@
 mod command;
 mod fake;
 mod fake_router;
+mod investigate;
 mod router;
 mod server;

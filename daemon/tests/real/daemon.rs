@@ -33,13 +33,24 @@ impl Daemon {
     }
 
     pub(crate) fn start_in(host: Namespace, config: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::launch(host, config, tempfile::tempdir().unwrap(), false)
+    }
+
+    /// The same, and what enters its nodes is recorded in the folder `rec` of its directory.
+    pub(crate) fn start_recorded(host: Namespace, config: &str) -> Self {
+        Self::launch(host, config, tempfile::tempdir().unwrap(), true)
+    }
+
+    fn launch(host: Namespace, config: &str, directory: tempfile::TempDir, is_recorded: bool) -> Self {
         fs::write(directory.path().join("config.toml"), config).unwrap();
         let notify = directory.path().join("notify");
         let manager = UnixDatagram::bind(&notify).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = tapestry(&directory.path().join("socket"));
         command.args(["run", "-c"]).arg(directory.path().join("config.toml")).env("NOTIFY_SOCKET", &notify);
+        if is_recorded {
+            command.arg("--record").arg(directory.path().join("rec"));
+        }
         command.stderr(fs::File::create(directory.path().join("log")).unwrap());
         let child = host.run(|| start(&mut command)).unwrap();
         let daemon = Self { host, directory, child, manager };

@@ -1,0 +1,77 @@
+//! What the control socket speaks when somebody wants to know why: traces, captures, drops as they happen.
+
+use serde::{Deserialize, Serialize};
+use sim::capture::Interface;
+pub use sim::trace::{Explained, Leaving, Line, Question, Verdict};
+use wire::PortId;
+
+use super::ApiError;
+pub use crate::worker::tap::{Next, Sighting, Sightings, Way};
+
+/// Octets kept of a captured frame unless less is asked for: all of it.
+pub const SNAP_LEN_MAX: usize = wire::frame::FRAME_MAX;
+
+/// What the control socket may ask about single packets. As with [`super::Operations`], calls block and may come at once.
+pub trait Investigation: Send + Sync + 'static {
+    /// What would happen to a packet, and with [`Question::both`] to its answer; nothing is changed by asking.
+    /// [`super::ErrorKind::NotFound`] if there is no such port, [`super::ErrorKind::Invalid`] if there is no such packet.
+    fn trace(&self, question: &Question) -> Result<Vec<Explained>, ApiError>;
+    /// Frames as they come, leave and are dropped, until the watch is dropped. [`super::ErrorKind::NotFound`] if there is
+    /// no such port, [`super::ErrorKind::Invalid`] if there is no such filter, [`super::ErrorKind::Unavailable`] if
+    /// as many watch as may.
+    fn watch(&self, request: &WatchRequest) -> Result<Watch, ApiError>;
+}
+
+/// Which frames to show.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchRequest {
+    /// At these ports; empty: at all that there are at the beginning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// Of these those that match, in the words of tcpdump ([`sim::filter`]); empty: all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filter: String,
+    /// Those that are dropped, and no others. Otherwise those that come in and leave.
+    pub drops: bool,
+    /// Dropped for this reason, as in `admit.runt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Octets to keep of each; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snap_len: Option<usize>,
+    /// End after so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+    /// End after so many frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// Frames as they are seen, and what is needed to show them.
+#[derive(Debug)]
+pub struct Watch {
+    /// Where they come out.
+    pub sightings: Sightings,
+    /// The ports that are watched, in the order of their names.
+    pub ports: Vec<(PortId, Interface)>,
+    /// What has to be added to the switch's clock to have nanoseconds since 1970.
+    pub since_1970_ns: u64,
+    /// Only this drop reason.
+    pub reason: Option<wire::DropReason>,
+}
+
+/// A frame that was dropped, as a line of `drops --follow`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropSample {
+    /// When, RFC 3339 in UTC with milliseconds.
+    pub time: String,
+    /// The reason's id.
+    pub reason: String,
+    /// The port that it is counted at.
+    pub port: String,
+    /// What it was: MAC and IP addresses, protocol, L4 ports.
+    pub packet: String,
+    /// Dropped frames that were not shown since the beginning because there were too many.
+    pub lost: u64,
+}

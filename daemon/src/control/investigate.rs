@@ -1,0 +1,51 @@
+//! The resources under `/v1` for whoever wants to know why.
+//!
+//! ```text
+//!  POST      /v1/trace                      {"port", "packet" or "frame", "both"}; answers what would happen
+//!  POST      /v1/capture                    {"ports", "filter", "drops", …}; answers pcapng, until the reader goes
+//!  POST      /v1/drops/follow               the same; answers a JSON line for each dropped frame
+//! ```
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::post;
+
+use super::routes::{Answer, Context, parse};
+use super::sightings::{Form, Seat, body as body_of};
+use crate::api::{Question, WatchRequest};
+
+pub(super) fn routes() -> Router<Context> {
+    Router::new()
+        .route("/v1/trace", post(trace))
+        .route("/v1/capture", post(capture))
+        .route("/v1/drops/follow", post(follow))
+}
+
+async fn trace(State(context): State<Context>, body: Bytes) -> Answer {
+    let question: Question = parse(&body)?;
+    context.ask(move |operations| operations.trace(&question)).await
+}
+
+async fn capture(State(context): State<Context>, body: Bytes) -> Answer {
+    watch(context, parse(&body)?, Form::Pcapng, "application/x-pcapng").await
+}
+
+async fn follow(State(context): State<Context>, body: Bytes) -> Answer {
+    let request = WatchRequest { drops: true, ..parse(&body)? };
+    watch(context, request, Form::Lines, "application/x-ndjson").await
+}
+
+async fn watch(context: Context, request: WatchRequest, form: Form, kind: &'static str) -> Answer {
+    let seat = Seat::take(&context.watches)?;
+    let stopped = context.stopped.clone();
+    let body = context
+        .call(move |operations| {
+            let watch = operations.watch(&request)?;
+            body_of(watch, request, &form, seat, stopped)
+        })
+        .await?;
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+}
