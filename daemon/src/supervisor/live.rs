@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use config::{AclProto, Prefix};
-use node::{Event, Node, Outbox};
+use node::{Event, Node};
 use vrouter::Protocol;
 use vrouter::nat::{self, Origin, State as Progress};
 use vrouter::neighbour::NeighbourState;
@@ -32,7 +32,7 @@ fn ask<T: Send + 'static>(
     supervisor: &Supervisor,
     question: impl FnOnce(Instant, &Node) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    visit(supervisor, |now, node, _| question(now, node))
+    supervisor.workers.ask(ROUTING, question).ok_or_else(stopped)
 }
 
 /// Lets events happen; by how much they make what `count` counts fewer.
@@ -41,21 +41,12 @@ fn happen(
     events: Vec<Event>,
     count: impl Fn(&Node) -> u64 + Send + 'static,
 ) -> Result<Ended, ApiError> {
-    visit(supervisor, move |now, node, out| {
-        let before = count(node);
-        for event in events {
-            node.handle(now, event, out);
-        }
-        Ended { count: before.saturating_sub(count(node)) }
-    })
+    let count = supervisor.workers.happen(ROUTING, events, count).ok_or_else(stopped)?;
+    Ok(Ended { count })
 }
 
-fn visit<T: Send + 'static>(
-    supervisor: &Supervisor,
-    question: impl FnOnce(Instant, &mut Node, &mut Outbox) -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    let stopped = || ApiError::new(ErrorKind::Unavailable, "the router", "the switch is ending");
-    supervisor.workers.ask(ROUTING, question).ok_or_else(stopped)
+fn stopped() -> ApiError {
+    ApiError::new(ErrorKind::Unavailable, "the router", "the switch is ending")
 }
 
 /// How often each access rule has matched, in the order of the plan.

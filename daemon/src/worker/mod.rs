@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
-use node::{Counters, Event, Node, Notice, Outbox, UnderlayId, UnderlayPlan};
+use node::{Counters, Event, Node, Notice, UnderlayId, UnderlayPlan};
 use vswitch::Station;
 use wire::{DomainId, FrameBuf, PortId};
 
@@ -51,7 +51,10 @@ const HANDED_MAX: usize = 1_024;
 const REPORTS_MAX: usize = 4_096;
 
 /// What somebody wants of a node.
-type Question = Box<dyn FnOnce(wire::Instant, &mut Node, &mut Outbox) + Send>;
+type Question = Box<dyn FnOnce(wire::Instant, &Node) + Send>;
+
+/// Counts something that a node has.
+type Count = Box<dyn Fn(&Node) -> u64 + Send>;
 
 /// What the control plane tells a worker. Answers come over the sender inside.
 enum Command {
@@ -71,6 +74,8 @@ enum Command {
     Stations(u64, usize, Sender<StationPage>),
     /// Let this look at the node, or let events happen to it, between two bursts. It answers by itself.
     Ask(Question),
+    /// Handle these events, then answer by how much they have made what is counted fewer.
+    Happen(Vec<Event>, Count, Sender<u64>),
     /// Show frames to this tap too, until its reader has gone.
     Tap(tap::Tap),
     /// Spin at most this long from now on.
@@ -316,13 +321,26 @@ impl Workers {
     pub fn ask<T: Send + 'static>(
         &self,
         index: usize,
-        question: impl FnOnce(wire::Instant, &mut Node, &mut Outbox) -> T + Send + 'static,
+        question: impl FnOnce(wire::Instant, &Node) -> T + Send + 'static,
     ) -> Option<T> {
         let (done, answer) = bounded(1);
-        let question: Question = Box::new(move |now, node, out| {
-            let _ = done.send(question(now, node, out)); // Who asked may have gone.
+        let question: Question = Box::new(move |now, node| {
+            let _ = done.send(question(now, node)); // Who asked may have gone.
         });
         self.handles().get(index)?.tell(Command::Ask(question));
+        answer.recv().ok()
+    }
+
+    /// Gives worker `index` these events; by how much they make what `count` counts of its node fewer. `None` if there is no
+    /// such worker (any more).
+    pub fn happen(
+        &self,
+        index: usize,
+        events: Vec<Event>,
+        count: impl Fn(&Node) -> u64 + Send + 'static,
+    ) -> Option<u64> {
+        let (done, answer) = bounded(1);
+        self.handles().get(index)?.tell(Command::Happen(events, Box::new(count), done));
         answer.recv().ok()
     }
 

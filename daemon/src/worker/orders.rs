@@ -72,8 +72,12 @@ impl Worker {
                     let _ = done.send(self.node.stations(now, cursor, max));
                 }
                 Command::Ask(question) => {
-                    question(now, &mut self.node, &mut self.out);
-                    self.drain();
+                    question(now, &self.node);
+                }
+                Command::Happen(events, count, done) => {
+                    let before = count(&self.node);
+                    events.into_iter().for_each(|event| self.handle(now, event));
+                    let _ = done.send(before.saturating_sub(count(&self.node)));
                 }
                 Command::Tap(tap) => self.taps.add(tap, &mut self.out),
                 Command::Spin(spin) => self.spin_max = spin,

@@ -4,7 +4,7 @@
 //!  file    "TAPREC", version ─▶ record ─▶ record ─▶ …           little-endian throughout
 //!  record  length of the body (4) │ kind (1) │ body │ checksum of kind and body (4)
 //!  kinds   start: seed, worker, replicas      plan: its digest, the configuration's text, MTUs of interfaces
-//!          frame, datagram, wake, configure, flush, gossip: each with its time
+//!          frame, datagram, wake, configure, flush, kill sessions, flush neighbours, gossip: each with its time
 //!          replicas: alone or not from now on  outputs: events so far, digest of all that left until then
 //!          end: whole, or something could not be kept
 //! ```
@@ -45,6 +45,8 @@ enum Kind {
     Wake,
     Configure,
     Flush,
+    KillSessions,
+    FlushNeighbours,
     Gossip,
     Replicas,
     Outputs,
@@ -52,7 +54,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Start,
         Self::Plan,
         Self::Frame,
@@ -60,6 +62,8 @@ impl Kind {
         Self::Wake,
         Self::Configure,
         Self::Flush,
+        Self::KillSessions,
+        Self::FlushNeighbours,
         Self::Gossip,
         Self::Replicas,
         Self::Outputs,

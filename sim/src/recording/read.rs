@@ -5,9 +5,12 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::net::IpAddr;
 use std::path::Path;
+use std::str::FromStr;
 
 use encap::{Endpoint, UnderlayId};
 use node::{Flush, Gossip};
+use vrouter::Protocol;
+use vrouter::nat::{SessionFilter, SessionId};
 use wire::frame::FRAME_MAX;
 use wire::offload::VNET_HDR_LEN;
 use wire::{DomainId, Ecn, Instant, Mac, Offload, PortId};
@@ -67,6 +70,11 @@ pub(super) enum Happened {
     Wake,
     Configure(u64),
     Flush(Flush),
+    KillSessions(SessionFilter),
+    FlushNeighbours {
+        domain: Option<DomainId>,
+        address: Option<IpAddr>,
+    },
     Gossip(Gossip),
 }
 
@@ -146,9 +154,14 @@ fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
             return Some(Record::Outputs { events: body.u64()?, sends: body.u64()?, gossip: body.u64()? });
         }
         Kind::End => return Some(Record::End { is_whole: body.u8()? != 0 }),
-        Kind::Frame | Kind::Datagram | Kind::Wake | Kind::Configure | Kind::Flush | Kind::Gossip => {
-            Instant::from_nanos(body.u64()?)
-        }
+        Kind::Frame
+        | Kind::Datagram
+        | Kind::Wake
+        | Kind::Configure
+        | Kind::Flush
+        | Kind::KillSessions
+        | Kind::FlushNeighbours
+        | Kind::Gossip => Instant::from_nanos(body.u64()?),
     };
     let at = what;
     let what = match kind {
@@ -162,6 +175,11 @@ fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
             let port = id(body.optional()?)?.map(PortId);
             Happened::Flush(Flush { domain, port, mac: body.optional()?.map(Mac::from_bits) })
         }
+        Kind::KillSessions => Happened::KillSessions(session_filter(body)?),
+        Kind::FlushNeighbours => {
+            let domain = body.optional()?.map(u16::try_from).transpose().ok()?.map(DomainId);
+            Happened::FlushNeighbours { domain, address: body.rest()? }
+        }
         Kind::Gossip => {
             let (domain, port) = (DomainId(body.u16()?), PortId(body.u16()?));
             Happened::Gossip(Gossip::Station { domain, mac: Mac(body.take()?), port })
@@ -169,6 +187,18 @@ fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
         Kind::Start | Kind::Plan | Kind::Replicas | Kind::Outputs | Kind::End => return None,
     };
     Some(Record::Event { at, what })
+}
+
+fn session_filter(body: &mut Octets<'_>) -> Option<SessionFilter> {
+    let id = body.optional()?.map(SessionId::from_number);
+    let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Echo];
+    let protocol = match body.optional()? {
+        Some(number) => Some(protocols.into_iter().find(|protocol| *protocol as u64 == number)?),
+        None => None,
+    };
+    let l4_port = body.optional()?.map(u16::try_from).transpose().ok()?;
+    let publish = body.optional()?.map(u32::try_from).transpose().ok()?;
+    Some(SessionFilter { id, protocol, address: body.rest()?, l4_port, publish })
 }
 
 fn plan(body: &mut Octets<'_>) -> Option<Record> {
@@ -238,6 +268,12 @@ impl Octets<'_> {
     fn optional(&mut self) -> Option<Option<u64>> {
         let (is_there, value) = (self.u8()?, self.u64()?);
         Some((is_there != 0).then_some(value))
+    }
+
+    /// The rest: something in words, or nothing.
+    fn rest<T: FromStr>(&mut self) -> Option<Option<T>> {
+        let text = str::from_utf8(self.0).ok()?;
+        if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
     }
 
     /// The rest: a frame behind a header of so many octets.

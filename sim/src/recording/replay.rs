@@ -168,6 +168,8 @@ impl Run {
                 }
             },
             Happened::Flush(flush) => Event::Flush(flush),
+            Happened::KillSessions(filter) => Event::KillSessions(filter),
+            Happened::FlushNeighbours { domain, address } => Event::FlushNeighbours { domain, address },
             Happened::Gossip(gossip) => Event::Gossip(gossip),
         };
         let handled = catch_unwind(AssertUnwindSafe(|| self.node.handle(at, event, &mut self.outbox)));

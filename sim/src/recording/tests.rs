@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use node::{Event, Flush, Gossip, Node, Outbox};
 use proptest::prelude::*;
+use vrouter::Protocol;
+use vrouter::nat::{SessionFilter, SessionId};
 use wire::{DomainId, Instant, PortId};
 
 use super::*;
@@ -28,6 +30,16 @@ fn recorded(seed: u64) -> (Vec<u8>, u64) {
     }
     events.push(Event::Gossip(Gossip::Station { domain: DomainId(0), mac: station(3), port: PortId(1) }));
     events.push(Event::Flush(Flush { mac: Some(station(1)), ..Flush::default() }));
+    let filter = SessionFilter {
+        id: Some(SessionId::from_number(7 << 32 | 9)),
+        protocol: Some(Protocol::Udp),
+        address: Some("10.0.0.0/8".parse().unwrap()),
+        l4_port: Some(53),
+        publish: Some(3),
+    };
+    events.extend([Event::KillSessions(filter), Event::KillSessions(SessionFilter::default())]);
+    events.push(Event::FlushNeighbours { domain: Some(DomainId(0)), address: Some([10, 0, 0, 9].into()) });
+    events.push(Event::FlushNeighbours { domain: None, address: None });
     events.push(Event::Wake);
     let count = events.len() as u64;
     for (at, event) in (0..).zip(events) {

@@ -1,6 +1,7 @@
 //! Writing: events become records, octets are taken by whoever carries them to the disk.
 
 use node::{Event, Flush, Gossip, Outbox};
+use vrouter::nat::SessionId;
 use wire::offload::VNET_HDR_LEN;
 use wire::{FrameBuf, Instant};
 
@@ -71,6 +72,22 @@ impl Recorder {
                 let port = optional(port.map(|port| u64::from(port.0)));
                 let mac = optional(mac.map(wire::Mac::to_bits));
                 self.record(Kind::Flush, &[&at, &domain, &port, &mac]);
+            }
+            Event::KillSessions(filter) => {
+                let id = optional(filter.id.map(SessionId::number));
+                let protocol = optional(filter.protocol.map(|protocol| protocol as u64));
+                let l4_port = optional(filter.l4_port.map(u64::from));
+                let publish = optional(filter.publish.map(u64::from));
+                let address = filter.address.map(|prefix| prefix.to_string()).unwrap_or_default();
+                self.record(
+                    Kind::KillSessions,
+                    &[&at, &id, &protocol, &l4_port, &publish, address.as_bytes()],
+                );
+            }
+            Event::FlushNeighbours { domain, address } => {
+                let domain = optional(domain.map(|domain| u64::from(domain.0)));
+                let address = address.map(|address| address.to_string()).unwrap_or_default();
+                self.record(Kind::FlushNeighbours, &[&at, &domain, address.as_bytes()]);
             }
             Event::Gossip(Gossip::Station { domain, mac, port }) => {
                 let [domain, port] = [domain.0, port.0].map(u16::to_le_bytes);

@@ -63,7 +63,7 @@ impl Scene<'_> {
                     gateways.iter().any(|gateway| {
                         let masquerades = match &gateway.side {
                             Side::Network(policy) => policy.masquerade_v4 || policy.masquerade_v6,
-                            Side::Uplink => false,
+                            Side::Uplink | Side::Overlay(_) => false,
                         };
                         gateway.domain == *domain && masquerades
                     })

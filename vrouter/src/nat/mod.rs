@@ -84,6 +84,12 @@ impl SessionId {
         Self { place, serial }
     }
 
+    /// The id that prints as this number.
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
+    pub const fn from_number(number: u64) -> Self {
+        Self::new(number as u32, (number >> 32) as u32)
+    }
+
     /// As a number, to print.
     pub const fn number(self) -> u64 {
         (self.serial as u64) << 32 | self.place as u64
