@@ -4,7 +4,10 @@
 //!   switched  a: eth0 10.99.0.1/24 ── [ the subject, in namespace `middle` ] ── b: eth0 10.99.0.2/24
 //!   routed    a: eth0 10.99.0.1/24 ── 10.99.0.254 [ the subject ] 10.98.0.254 ── b: eth0 10.98.0.2/24
 //!             c: eth0 10.97.0.1/24 ── 10.97.0.254 [             ]
+//!   tunnelled a: eth0 10.244.1.2/24 ── [ host `middle` 192.168.77.1 ] ── wire ── [ host `far` .2 ] ── b: 10.244.2.2/24
 //! ```
+//!
+//! On a tunnelled path there are two hosts as flannel knows them, a veth pair of MTU 1500 between, and a subnet each.
 //!
 //! On a routed path `a` has a default route and `b` none: it can answer only because the subject masquerades. `c` is who
 //! disturbs them.
@@ -36,7 +39,9 @@ pub struct Endpoint {
     /// Of its interface, in a network of [`Endpoint::PREFIX_LEN`].
     pub address: Ipv4Addr,
     /// Who leads it to other networks.
-    gateway: Option<Ipv4Addr>,
+    pub gateway: Option<Ipv4Addr>,
+    /// Of its interface.
+    pub mtu: u16,
 }
 
 impl Endpoint {
@@ -84,9 +89,9 @@ impl Endpoint {
             handle.link().set(link.build()).execute().await
         })
         .map_err(tried(format!("moving {ifname} to {}", self.namespace)))?;
-        let (mac, address) = (self.mac.0.to_vec(), self.address);
+        let (mac, address, mtu) = (self.mac.0.to_vec(), self.address, u32::from(self.mtu));
         converse(&self.namespace, async |handle| {
-            let mut link = LinkUnspec::new_with_name(Self::IFNAME).address(mac).mtu(1500).up();
+            let mut link = LinkUnspec::new_with_name(Self::IFNAME).address(mac).mtu(mtu).up();
             if let Some(len) = queue_len {
                 link = link.txqueuelen(len);
             }
@@ -110,6 +115,8 @@ pub enum Path {
     Switched,
     /// They are in two, the subject routes and `b` sees its address instead of `a`'s.
     Routed,
+    /// They are pods of two hosts, each with a subnet, and the subject is what joins the hosts.
+    Tunnelled,
 }
 
 /// Two endpoints and the room between.
@@ -123,8 +130,10 @@ pub struct Site {
     pub b: Endpoint,
     /// Who disturbs them from a network of its own; on a switched path nobody does.
     pub c: Option<Endpoint>,
-    /// Where the subject lives.
+    /// Where the subject lives; of a tunnelled path `a`'s host.
     pub middle: Namespace,
+    /// `b`'s host, of a tunnelled path; empty otherwise.
+    pub far: Namespace,
 }
 
 impl Site {
@@ -135,29 +144,70 @@ impl Site {
     /// The router's address in `c`'s network, of a routed path.
     pub const C_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 97, 0, 254);
 
+    /// The addresses of `a`'s and `b`'s host, of a tunnelled path.
+    pub const HOSTS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 168, 77, 1), Ipv4Addr::new(192, 168, 77, 2)];
+    /// Of pods whose packets cross the hosts' wire in VXLAN.
+    pub const TUNNELLED_MTU: u16 = 1450;
+
     /// Fresh namespaces.
     ///
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN.
     pub fn build(path: Path) -> io::Result<Self> {
-        let (b, gateway) = match path {
-            Path::Switched => (Ipv4Addr::new(10, 99, 0, 2), None),
-            Path::Routed => (Ipv4Addr::new(10, 98, 0, 2), Some(Self::A_GATEWAY)),
+        let pod = |host| (Ipv4Addr::new(10, 244, host, 2), Some(Ipv4Addr::new(10, 244, host, 1)));
+        let switched = Ipv4Addr::new(10, 99, 0, 1);
+        let ((a, a_gateway), (b, b_gateway), mtu) = match path {
+            Path::Switched => ((switched, None), (Ipv4Addr::new(10, 99, 0, 2), None), 1500),
+            Path::Routed => ((switched, Some(Self::A_GATEWAY)), (Ipv4Addr::new(10, 98, 0, 2), None), 1500),
+            Path::Tunnelled => (pod(1), pod(2), Self::TUNNELLED_MTU),
         };
         let endpoint = |label, address, gateway| {
             let namespace = Namespace::anonymous(label)?;
-            Ok::<_, io::Error>(Endpoint { namespace, mac: mac_of(address), address, gateway })
+            Ok::<_, io::Error>(Endpoint { namespace, mac: mac_of(address), address, gateway, mtu })
         };
-        Ok(Self {
+        let site = Self {
             path,
-            a: endpoint("a", Ipv4Addr::new(10, 99, 0, 1), gateway)?,
-            b: endpoint("b", b, None)?,
+            a: endpoint("a", a, a_gateway)?,
+            b: endpoint("b", b, b_gateway)?,
             c: match path {
-                Path::Switched => None,
+                Path::Switched | Path::Tunnelled => None,
                 Path::Routed => Some(endpoint("c", Ipv4Addr::new(10, 97, 0, 1), Some(Self::C_GATEWAY))?),
             },
             middle: Namespace::anonymous("middle")?,
+            far: Namespace::anonymous("far")?,
+        };
+        if path == Path::Tunnelled {
+            site.lay_wire()?;
+        }
+        Ok(site)
+    }
+
+    /// Joins the two hosts of a tunnelled path by a veth pair, [`Endpoint::IFNAME`] at both ends.
+    fn lay_wire(&self) -> io::Result<()> {
+        const WIRE: &str = "wire";
+        let file = self.far.as_fd().as_raw_fd();
+        converse(&self.middle, async |handle| {
+            handle.link().add(LinkVeth::new(Endpoint::IFNAME, WIRE).build()).execute().await?;
+            let index = index_of(handle, WIRE).await?;
+            let moved = LinkUnspec::new_with_index(index).name(Endpoint::IFNAME).setns_by_fd(file);
+            handle.link().set(moved.build()).execute().await
         })
+        .map_err(tried("making the wire between the hosts"))?;
+        for (host, address) in [&self.middle, &self.far].into_iter().zip(Self::HOSTS) {
+            converse(host, async |handle| {
+                let index = index_of(handle, Endpoint::IFNAME).await?;
+                handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
+                handle.address().add(index, address.into(), Endpoint::PREFIX_LEN).execute().await
+            })
+            .map_err(tried(format!("giving host {address} its address")))?;
+        }
+        Ok(())
+    }
+
+    /// The hosts of a tunnelled path with their addresses, and the pod of each.
+    pub fn hosts(&self) -> [(&Namespace, Ipv4Addr, &Endpoint); 2] {
+        let [middle, far] = Self::HOSTS;
+        [(&self.middle, middle, &self.a), (&self.far, far, &self.b)]
     }
 
     /// Whom `a`'s frames to `b` are addressed to.
@@ -165,6 +215,7 @@ impl Site {
         match self.path {
             Path::Switched => self.b.mac,
             Path::Routed => mac_of(Self::A_GATEWAY),
+            Path::Tunnelled => mac_of(self.a.gateway.expect("a pod has a gateway")),
         }
     }
 
@@ -195,12 +246,20 @@ impl Site {
     /// # Errors
     /// With what was tried.
     pub fn connect_one(&self, endpoint: &Endpoint, ifname: &str) -> io::Result<()> {
+        Self::connect_to(&self.middle, endpoint, ifname)
+    }
+
+    /// Makes the veth pair of one endpoint alone, its other end in `host`.
+    ///
+    /// # Errors
+    /// With what was tried.
+    pub fn connect_to(host: &Namespace, endpoint: &Endpoint, ifname: &str) -> io::Result<()> {
         let far = format!("{ifname}-far");
-        converse(&self.middle, async |handle| {
+        converse(host, async |handle| {
             handle.link().add(LinkVeth::new(ifname, &far).up().build()).execute().await
         })
         .map_err(tried(format!("making the veth pair {ifname}")))?;
-        endpoint.adopt(&self.middle, &far, None)
+        endpoint.adopt(host, &far, None)
     }
 
     /// Gives interfaces of `middle` the router's MAC and IP addresses.

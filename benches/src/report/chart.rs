@@ -99,9 +99,14 @@ fn bar(drawing: &mut Drawing, x: f64, y: f64, scale: f64, subject: Subject, summ
 /// Ours stands out, the limits recede, peers are between.
 fn colour(subject: Subject) -> &'static str {
     match subject {
-        Subject::Tapestry | Subject::TapestryNat => "#00796b",
+        Subject::Tapestry | Subject::TapestryNat | Subject::TapestryVxlan | Subject::TapestryUdp => "#00796b",
         Subject::CopyLoop | Subject::TunTap => "#bdbdbd",
-        Subject::Bridge | Subject::OvsTap | Subject::OvsVeth | Subject::Vde | Subject::LinuxNat => "#90b4d8",
+        Subject::Bridge
+        | Subject::OvsTap
+        | Subject::OvsVeth
+        | Subject::Vde
+        | Subject::LinuxNat
+        | Subject::KernelVxlan => "#90b4d8",
     }
 }
 

@@ -91,6 +91,7 @@ fn ratios(page: &mut Page, outcome: &Outcome) {
             Subject::TapestryNat,
             "Tapestry's routing + masquerade in relation to plain switching and to Linux's",
         ),
+        (Subject::TapestryVxlan, "Tapestry's VXLAN between two hosts in relation to others"),
     ] {
         if !entrants.contains(&ours) {
             continue;

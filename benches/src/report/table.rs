@@ -23,6 +23,7 @@ pub fn terminal(outcome: &Outcome, verdicts: &[Verdict]) -> String {
             let ours = match subject.path() {
                 Path::Switched => Subject::Tapestry,
                 Path::Routed => Subject::TapestryNat,
+                Path::Tunnelled => Subject::TapestryVxlan,
             };
             let ratio = outcome.ratio(ours, subject, metric).filter(|_| subject != ours);
             let ratio = ratio.map_or_else(String::new, |ratio| format!("{ours} is {} × it", spread(ratio)));

@@ -6,6 +6,7 @@
 
 mod bridge;
 mod copy_loop;
+mod kernel_vxlan;
 mod linux_router;
 mod open_vswitch;
 mod process;
@@ -49,11 +50,17 @@ pub enum Subject {
     TapestryNat,
     /// Linux as the router, masquerading by nftables.
     LinuxNat,
+    /// Two hosts, `tapestry run` on each, joined by VXLAN over a UDP socket.
+    TapestryVxlan,
+    /// The same by flannel's UDP format.
+    TapestryUdp,
+    /// Two hosts joined by the kernel's VXLAN as flanneld makes it.
+    KernelVxlan,
 }
 
 impl Subject {
     /// All of them, as reports list them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Tapestry,
         Self::CopyLoop,
         Self::TunTap,
@@ -63,6 +70,9 @@ impl Subject {
         Self::Vde,
         Self::TapestryNat,
         Self::LinuxNat,
+        Self::TapestryVxlan,
+        Self::TapestryUdp,
+        Self::KernelVxlan,
     ];
 
     /// The name on the command line and in reports.
@@ -77,6 +87,9 @@ impl Subject {
             Self::Vde => "vde",
             Self::TapestryNat => "tapestry-nat",
             Self::LinuxNat => "linux-nat",
+            Self::TapestryVxlan => "tapestry-vxlan",
+            Self::TapestryUdp => "tapestry-udp",
+            Self::KernelVxlan => "kernel-vxlan",
         }
     }
 
@@ -100,6 +113,11 @@ impl Subject {
             Self::LinuxNat => {
                 "Linux routing + nftables over veth, two rules loaded: masquerade, one published port"
             }
+            Self::TapestryVxlan => {
+                "two hosts, `tapestry run` with one worker on each, VXLAN over a UDP socket"
+            }
+            Self::TapestryUdp => "two hosts, `tapestry run` with one worker on each, flannel's UDP format",
+            Self::KernelVxlan => "two hosts, the kernel's VXLAN as flanneld makes it, pods behind veth",
         }
     }
 
@@ -107,6 +125,7 @@ impl Subject {
     pub fn path(self) -> Path {
         match self {
             Self::TapestryNat | Self::LinuxNat => Path::Routed,
+            Self::TapestryVxlan | Self::TapestryUdp | Self::KernelVxlan => Path::Tunnelled,
             Self::Tapestry
             | Self::CopyLoop
             | Self::TunTap
@@ -119,7 +138,7 @@ impl Subject {
 
     /// Whether it is ours.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Tapestry | Self::TapestryNat)
+        matches!(self, Self::Tapestry | Self::TapestryNat | Self::TapestryVxlan | Self::TapestryUdp)
     }
 
     /// Its version, or why it cannot take part.
@@ -128,13 +147,16 @@ impl Subject {
     /// What is missing.
     pub fn version(self, programs: &Programs) -> io::Result<String> {
         match self {
-            Self::Tapestry | Self::TapestryNat => process::first_line(&programs.tapestry, "--version"),
+            Self::Tapestry | Self::TapestryNat | Self::TapestryVxlan | Self::TapestryUdp => {
+                process::first_line(&programs.tapestry, "--version")
+            }
             Self::CopyLoop => Ok(format!("tapestry {}", env!("CARGO_PKG_VERSION"))),
             Self::TunTap => Ok("tun-tap 0.1".to_owned()),
             Self::Bridge => bridge::version(),
             Self::OvsTap | Self::OvsVeth => open_vswitch::version(),
             Self::Vde => vde::version(),
             Self::LinuxNat => linux_router::version(),
+            Self::KernelVxlan => kernel_vxlan::version(),
         }
     }
 
@@ -153,6 +175,9 @@ impl Subject {
             Self::Vde => vde::start(site),
             Self::TapestryNat => switch::start_nat(site, &programs.tapestry),
             Self::LinuxNat => linux_router::start(site),
+            Self::TapestryVxlan => switch::start_overlay(site, &programs.tapestry, "vxlan", 8472),
+            Self::TapestryUdp => switch::start_overlay(site, &programs.tapestry, "udp", 8285),
+            Self::KernelVxlan => kernel_vxlan::start(site),
         }
     }
 }

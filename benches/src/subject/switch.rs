@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use tapestry::link::Namespace;
+
 use super::Running;
 use super::process::Process;
 use crate::site::{Endpoint, Site};
@@ -39,6 +41,27 @@ pub(super) fn start_nat(site: &Site, program: &Path) -> io::Result<Running> {
     let mut switch = run(site, program, &text)?;
     has_port(&mut switch, site.disturber()?)?;
     Ok(Running::of(vec![switch]))
+}
+
+/// Two hosts with a switch each, joined by an overlay of this backend.
+pub(super) fn start_overlay(site: &Site, program: &Path, backend: &str, l4_port: u16) -> io::Result<Running> {
+    let mut switches = Vec::new();
+    for (number, (host, local, pod)) in (1_u8..).zip(site.hosts()) {
+        let other = 3 - number;
+        let remote = Site::HOSTS[usize::from(other) - 1];
+        let text = format!(
+            "workers = 1\n\n[network.bench]\nsubnet = [\"10.244.{number}.0/24\"]\ngateway = [\"10.244.{number}.1\"]\n\
+             mtu = {}\n{}\n[overlay]\nbackend = \"{backend}\"\nvni = 1\nport = {l4_port}\nlocal = \"{local}\"\n\
+             mac = \"0e:2a:00:00:00:0{number}\"\nregistry = \"static\"\nnetwork = \"bench\"\n\n[[overlay.peer]]\n\
+             subnet = \"10.244.{other}.0/24\"\nendpoint = \"{remote}\"\nmac = \"0e:2a:00:00:00:0{other}\"\n",
+            Site::TUNNELLED_MTU,
+            port(pod, "pod", "bench"),
+        );
+        let mut switch = run_in(host, program, &text)?;
+        has_port(&mut switch, pod)?;
+        switches.push(switch);
+    }
+    Ok(Running::of(switches))
 }
 
 fn port(endpoint: &Endpoint, name: &str, network: &str) -> String {
@@ -76,8 +99,12 @@ pub fn idle(site: &Site, program: &Path, ports: usize) -> io::Result<Process> {
 }
 
 fn run(site: &Site, program: &Path, configuration: &str) -> io::Result<Process> {
+    run_in(&site.middle, program, configuration)
+}
+
+fn run_in(host: &Namespace, program: &Path, configuration: &str) -> io::Result<Process> {
     let mut written = Ok(());
-    let switch = Process::start(&site.middle, program, |directory| {
+    let switch = Process::start(host, program, |directory| {
         let file = directory.join("bench.toml");
         written = fs::write(&file, configuration);
         let socket = directory.join("tapestry.sock");
