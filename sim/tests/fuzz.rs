@@ -45,13 +45,20 @@ const OUT_OF_REACH: &[DropReason] = &[
     DropReason::Headroom,
     DropReason::QueueFull,
     DropReason::DeviceRefused,
+    DropReason::UnderlayMtu,
+    DropReason::UnderlayUnreachable,
     DropReason::PortDown,
 ];
 
 /// Of the router's reasons, what its corpus does not cause: a history is too short for a flood of questions, and has too
-/// few addresses to fill the neighbours of a network; that many pieces of one packet chance has not hit upon.
-const OUT_OF_THE_ROUTERS_REACH: &[DropReason] =
-    &[DropReason::AnswerRate, DropReason::FragmentLimit, DropReason::NeighboursMax];
+/// few addresses to fill the neighbours of a network; that many pieces of one packet chance has not hit upon; its plans have no
+/// overlay.
+const OUT_OF_THE_ROUTERS_REACH: &[DropReason] = &[
+    DropReason::AnswerRate,
+    DropReason::FragmentLimit,
+    DropReason::OverlayTransit,
+    DropReason::NeighboursMax,
+];
 
 /// A corpus that reaches little finds little: it has to cause every drop that there is.
 #[test]
