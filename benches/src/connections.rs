@@ -13,6 +13,8 @@ use vrouter::{Endpoint, Flow, Gateway, Made, Protocol, Publish, RouterPlan, Side
 use wire::tcp::{ACK, SYN};
 use wire::{DomainId, FramePool, Instant, Mac, Rng, UnicastMac};
 
+use crate::corridor::millions_of;
+
 /// Packets looked up in turn: more than the branch predictor learns by heart.
 const DRAWN: usize = 1 << 16;
 const STATIONS: u64 = 254;
@@ -66,15 +68,11 @@ impl Crowd {
 
     /// Packets a second, in millions: of the middle pass, so that who else uses the processor does not count.
     pub fn mpps(&mut self, span: Duration) -> f64 {
-        let ends = std::time::Instant::now() + span;
-        let mut spent = Vec::new();
-        while std::time::Instant::now() < ends || spent.is_empty() {
+        millions_of(DRAWN, span, || {
             let began = std::time::Instant::now();
             self.pass();
-            spent.push(began.elapsed());
-        }
-        spent.sort_unstable();
-        DRAWN as f64 / spent[spent.len() / 2].as_secs_f64() / 1e6
+            began.elapsed()
+        })
     }
 }
 

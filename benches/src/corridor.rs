@@ -111,14 +111,19 @@ impl Corridor {
 
 /// Frames a second, in millions: of the middle burst, so that who else uses the processor does not count. `pass` has the
 /// node handle a burst and says how long that took.
-pub(crate) fn millions_a_second(span: Duration, mut pass: impl FnMut() -> Duration) -> f64 {
+pub(crate) fn millions_a_second(span: Duration, pass: impl FnMut() -> Duration) -> f64 {
+    millions_of(BURST, span, pass)
+}
+
+/// The same where a pass is of `count` things.
+pub(crate) fn millions_of(count: usize, span: Duration, mut pass: impl FnMut() -> Duration) -> f64 {
     let ends = std::time::Instant::now() + span;
     let mut spent = Vec::new();
     while std::time::Instant::now() < ends || spent.is_empty() {
         spent.push(pass());
     }
     spent.sort_unstable();
-    BURST as f64 / spent[spent.len() / 2].as_secs_f64() / 1e6
+    count as f64 / spent[spent.len() / 2].as_secs_f64() / 1e6
 }
 
 /// Octets of memory, by the allocator's count, that a node takes per station when it has learned 100,000.

@@ -13,6 +13,8 @@ use encap::{Tunnels, UnderlayId};
 use node::{Event, Node, Outbox, Plan};
 use wire::{Ecn, FrameBuf, FramePool, Instant, PortId, Rng};
 
+use crate::corridor::millions_of;
+
 /// Frames sent in turn: more than the branch predictor learns by heart.
 const DRAWN: usize = 1 << 14;
 /// Octets of a frame, as of all in-memory figures, less the checksum that Ethernet adds.
@@ -82,15 +84,11 @@ impl Tunnelled {
     /// Frames a second, in millions, each sent and received: of the middle pass, so that who else uses the processor does
     /// not count.
     pub fn mpps(&mut self, span: Duration) -> f64 {
-        let ends = std::time::Instant::now() + span;
-        let mut spent = Vec::new();
-        while std::time::Instant::now() < ends || spent.is_empty() {
+        millions_of(DRAWN, span, || {
             let began = std::time::Instant::now();
             self.pass();
-            spent.push(began.elapsed());
-        }
-        spent.sort_unstable();
-        DRAWN as f64 / spent[spent.len() / 2].as_secs_f64() / 1e6
+            began.elapsed()
+        })
     }
 }
 

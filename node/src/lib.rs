@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// Says which frames are about to be handled. Changes nothing but how fast that goes where connections are many.
-    pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a FrameBuf>) {
+    pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a FrameBuf> + Clone) {
         if self.is_router {
             self.router.look_ahead(frames.map(FrameBuf::bytes));
         }

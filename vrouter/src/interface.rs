@@ -79,11 +79,6 @@ impl Interfaces {
         self.by_domain.get_mut(domain.index())?.as_mut()
     }
 
-    /// Whether some interface has this MAC address.
-    pub(crate) fn has_mac(&self, mac: Mac) -> bool {
-        self.by_domain.iter().flatten().any(|interface| interface.mac == mac)
-    }
-
     pub(crate) fn is_uplink(&self, domain: DomainId) -> bool {
         self.uplink == Some(domain)
     }

@@ -26,7 +26,6 @@ pub mod fragment;
 mod hash;
 pub mod icmp;
 mod interface;
-mod ip;
 pub mod mtu;
 pub mod nat;
 pub mod neighbour;
@@ -37,7 +36,7 @@ mod policy;
 pub mod router;
 #[cfg(test)]
 mod samples;
-pub mod shortcut;
+mod shortcut;
 #[cfg(test)]
 mod tests;
 pub mod turn;

@@ -124,11 +124,6 @@ impl Router {
             .min_by_key(|&(at, _)| at)
     }
 
-    /// Whether `mac` is the router's: frames to it are routed.
-    pub fn has_mac(&self, mac: Mac) -> bool {
-        self.interfaces.has_mac(mac)
-    }
-
     /// Who is known on the links.
     pub fn neighbours(&self) -> &Neighbours {
         &self.neighbours

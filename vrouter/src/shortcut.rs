@@ -31,7 +31,7 @@ use crate::router::{Arrival, Router};
 pub(crate) use self::lane::{Lane, Link};
 
 /// Frames whose sessions are looked up together.
-pub const AHEAD_MAX: usize = 64;
+const AHEAD_MAX: usize = 64;
 
 impl Router {
     /// Lets a plain packet out: it stands finished in `frame`, for a port of the domain. `None`: the frame and the router
@@ -81,26 +81,21 @@ impl Router {
 
     /// Looks the sessions of frames up that are about to be routed, all at once, so that the processor waits for their
     /// memory once and not for each. Nothing follows from it. Does nothing where sessions are few, and nothing for frames
-    /// beyond [`AHEAD_MAX`].
-    pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) {
-        if !self.has_many_connections() {
-            return;
+    /// beyond the first 64.
+    pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a [u8]> + Clone) {
+        if self.has_many_connections() {
+            self.fetch::<Ipv4Addr>(frames.clone());
+            self.fetch::<Ipv6Addr>(frames);
         }
-        let mut found = [(None, None); AHEAD_MAX];
-        for (found, bytes) in found.iter_mut().zip(frames) {
-            *found = match Ipv4Addr::guess(bytes) {
-                Some((protocol, flow)) => (self.connections.guess(protocol, &flow), None),
-                None => (
-                    None,
-                    Ipv6Addr::guess(bytes)
-                        .and_then(|(protocol, flow)| self.connections.guess(protocol, &flow)),
-                ),
-            };
+    }
+
+    /// Reads the sessions of one family: first where all of them are, then each.
+    fn fetch<'a, A: Lane>(&self, frames: impl Iterator<Item = &'a [u8]>) {
+        let mut places = [None; AHEAD_MAX];
+        for (place, bytes) in places.iter_mut().zip(frames) {
+            *place = A::guess(bytes).and_then(|(protocol, flow)| self.connections.guess(protocol, &flow));
         }
-        for (v4, v6) in found {
-            v4.into_iter().for_each(|place| self.connections.fetch::<Ipv4Addr>(place));
-            v6.into_iter().for_each(|place| self.connections.fetch::<Ipv6Addr>(place));
-        }
+        places.into_iter().flatten().for_each(|place| self.connections.fetch::<A>(place));
     }
 
     /// Whether a source is one that the domain may send from, as far as that is seen at a glance.

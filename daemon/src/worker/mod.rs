@@ -16,6 +16,7 @@
 //! port is taken out, the [`Report`] says why, and the thread goes on. A panic elsewhere, in a change of the plan or a
 //! sweep, ends the process.
 
+mod drain;
 mod orders;
 mod pass;
 pub mod record;

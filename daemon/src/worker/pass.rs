@@ -12,7 +12,7 @@ use wire::{DropReason, FrameBuf, Instant, PortId};
 
 use super::orders::Phase;
 use super::record::Track;
-use super::slot::{Slot, Unsent};
+use super::slot::Slot;
 use super::tap::{Taps, Way};
 use super::underlay::{Lay, TOKENS_FROM};
 use super::{Command, Entered, Handed, Options, Peer, Report, Tally, WORKERS_MAX};
@@ -45,7 +45,7 @@ const HANDED_BURST_MAX: usize = 64;
 const SHORT_SLEEP_SPINS: u32 = 4;
 
 pub(super) struct Worker {
-    index: usize,
+    pub(super) index: usize,
     pub(super) spin_max: Duration,
     pub(super) node: Node,
     pub(super) out: Outbox,
@@ -68,11 +68,11 @@ pub(super) struct Worker {
     /// Frames that have been read and not handled yet; empty between bursts.
     read: VecDeque<FrameBuf>,
     /// Carries segments that are cut here.
-    scratch: FrameBuf,
+    pub(super) scratch: FrameBuf,
     pub(super) peers: Vec<Peer>,
-    reports: Sender<Report>,
+    pub(super) reports: Sender<Report>,
     /// Port failures that did not fit the report channel.
-    unreported: VecDeque<Report>,
+    pub(super) unreported: VecDeque<Report>,
     pub(super) tally: Tally,
     /// Who wants to see frames.
     pub(super) taps: Taps,
@@ -81,7 +81,7 @@ pub(super) struct Worker {
     /// The port being read, handled or written: whom a panic is blamed on.
     pub(super) acting: PortId,
     /// Peers that have been given something since they were last woken, by index.
-    to_wake: [bool; WORKERS_MAX],
+    pub(super) to_wake: [bool; WORKERS_MAX],
     pub(super) phase: Phase,
 }
 
@@ -430,69 +430,6 @@ impl Worker {
         self.out.pool.put(entered.frame);
     }
 
-    /// Sends what the node has put into the outbox, and passes on what it has noticed and learned.
-    pub(super) fn drain(&mut self) {
-        if let Some(track) = &mut self.track {
-            track.outputs(&mut self.out);
-        }
-        let mut failed = Vec::new(); // Does not allocate unless a port fails.
-        for at in 0..self.out.sends().len() {
-            let send = self.out.sends()[at];
-            self.acting = send.port;
-            if self.takes_tunnel(at, send.port) {
-                continue;
-            }
-            let Some(Some(slot)) = self.ports.get_mut(send.port.index()) else {
-                self.taps.show(send.port, Way::Dropped(DropReason::PortDown), self.out.frame(send));
-                self.node.not_delivered(send.port, DropReason::PortDown);
-                continue;
-            };
-            self.taps.show(send.port, Way::Out, self.out.frame(send));
-            let unsent = slot.send(self.out.frame(send), &mut self.scratch);
-            let (unsent, learned) = slot.retry(unsent, self.out.frame(send), &mut self.scratch);
-            if learned {
-                self.unreported.push_back(Report::OffloadRefused(send.port, slot.generation));
-            }
-            match unsent {
-                Ok(()) => {}
-                Err(Unsent::Malformed(reason)) => {
-                    self.taps.show(send.port, Way::Dropped(reason), self.out.frame(send));
-                    self.node.not_delivered(send.port, reason);
-                }
-                Err(Unsent::Io(error)) => {
-                    let fault = Fault::of(&error);
-                    self.taps.show(send.port, Way::Dropped(not_sent(fault)), self.out.frame(send));
-                    self.node.not_delivered(send.port, not_sent(fault));
-                    if matches!(fault, Fault::Vanished | Fault::Other) {
-                        failed.push((send.port, error));
-                    }
-                }
-            }
-        }
-        if !self.datagrams.is_empty() {
-            self.acting = NOBODY;
-            self.send_datagrams();
-        }
-        self.out.clear_sends();
-        self.taps.show_dropped(&mut self.out);
-        for (port, error) in failed {
-            self.fail(port, &format!("writing to the device: {error}"));
-        }
-        for notice in self.out.notices.drain(..) {
-            if self.reports.try_send(Report::Notice(notice)).is_err() {
-                self.tally.notices_lost += 1;
-            }
-        }
-        for gossip in self.out.gossip.drain(..) {
-            for (index, peer) in self.peers.iter().enumerate().filter(|(index, _)| *index != self.index) {
-                match peer.handed.try_send(Handed::Gossip(gossip)) {
-                    Ok(()) => self.to_wake[index] = true,
-                    Err(_) => self.tally.gossip_lost += 1,
-                }
-            }
-        }
-    }
-
     fn wake_peers(&mut self) {
         for (due, peer) in self.to_wake.iter_mut().zip(&self.peers) {
             if std::mem::take(due) {
@@ -503,7 +440,7 @@ impl Worker {
     }
 
     /// Takes a port out for good and says why.
-    fn fail(&mut self, port: PortId, why: &str) {
+    pub(super) fn fail(&mut self, port: PortId, why: &str) {
         if let Some(generation) = self.remove(port) {
             tracing::error!(port = port.0, worker = self.index, "port given up: {why}");
             self.unreported.push_back(Report::PortFailed(port, generation, why.to_owned()));
@@ -530,14 +467,6 @@ fn after_reading_failed(error: std::io::Error, is_going: bool) -> (Rest, Option<
         Fault::Empty | Fault::Down => (Rest::Empty, None),
         Fault::NoMemory | Fault::Refused => (Rest::More, None),
         Fault::Vanished | Fault::Other => (Rest::Empty, Some(error)),
-    }
-}
-
-fn not_sent(fault: Fault) -> DropReason {
-    match fault {
-        Fault::Empty | Fault::NoMemory => DropReason::QueueFull,
-        Fault::Down => DropReason::PortDown,
-        Fault::Refused | Fault::Vanished | Fault::Other => DropReason::DeviceRefused,
     }
 }
 

@@ -114,7 +114,7 @@ pub struct Arrival {
 }
 
 /// What a link has done so far, in frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
 pub struct LinkCounts {
     /// Offered.
     pub offered: u64,

@@ -88,28 +88,9 @@ pub struct LinkReport {
     /// Which.
     pub link: String,
     /// From its first end to its second.
-    pub forth: DirectionReport,
+    pub forth: LinkCounts,
     /// From its second end to its first.
-    pub back: DirectionReport,
-}
-
-/// One direction of a wire, in frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct DirectionReport {
-    /// Offered.
-    pub offered: u64,
-    /// Lost because it was down.
-    pub down: u64,
-    /// Lost by chance.
-    pub lost: u64,
-    /// Lost because the queue was full.
-    pub overflowed: u64,
-    /// Arriving twice.
-    pub duplicated: u64,
-    /// Held back.
-    pub reordered: u64,
-    /// Arriving with a flipped bit.
-    pub corrupted: u64,
+    pub back: LinkCounts,
 }
 
 /// What a switch has done.
@@ -156,10 +137,7 @@ impl FlowReport {
 
 impl LinkReport {
     pub(super) fn of(cable: &Cable) -> Self {
-        let [forth, back] = cable.counts().map(|counts| {
-            let LinkCounts { offered, down, lost, overflowed, duplicated, reordered, corrupted } = counts;
-            DirectionReport { offered, down, lost, overflowed, duplicated, reordered, corrupted }
-        });
+        let [forth, back] = cable.counts();
         Self { link: cable.plan.name.clone(), forth, back }
     }
 }

@@ -136,7 +136,7 @@ pub(super) fn emit(link: &Link, lifetime: Duration, to: Option<(Mac, Ipv6Addr)>,
         len += PREFIX_LEN;
     }
     let (dst_mac, dst) = to.unwrap_or((nd::ALL_NODES_MAC, nd::ALL_NODES));
-    nd::emit(link.mac, dst_mac, link.link_local, dst, &mut message[..len], frame);
+    nd::emit(link.mac, dst_mac, link.link_local, dst, &message[..len], frame);
 }
 
 /// A prefix information option (RFC 4861 §4.6.2) into 32 zeros.

@@ -15,11 +15,12 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
+use wire::checksum::Sum;
 use wire::ethernet::{ETHERTYPE_IPV6, HEADER_LEN};
-use wire::headers::{Family, Fragment, IPV6_HEADER_LEN};
+use wire::headers::{Family, Fragment, IPV6_HEADER_LEN, PROTOCOL_ICMPV6};
 use wire::{DropReason, FrameBuf, Mac, Offload, UnicastMac};
 
-use crate::ip;
+use crate::icmp::Ends;
 use crate::packet::Packet;
 use crate::plan::is_host;
 use crate::router::emit_ethernet;
@@ -130,7 +131,11 @@ impl<'a> Message<'a> {
 
     /// A checksum that its sender has left unfinished or vouches for is not verified. No message is a super-segment.
     fn is_intact(&self) -> bool {
-        let is_right = || ip::icmp_checksum(self.src.into(), self.dst.into(), self.octets) == 0;
+        let is_right = || {
+            let len = u32::try_from(self.octets.len()).expect("a message is part of a frame");
+            let (src, dst) = (self.src.octets(), self.dst.octets());
+            (Sum::pseudo_v6(src, dst, PROTOCOL_ICMPV6, len) + Sum::of(self.octets)).is_intact()
+        };
         !self.offload.is_super_segment() && (self.offload.flags != 0 || is_right())
     }
 }
@@ -175,7 +180,7 @@ pub(super) fn emit_answer(target: Ipv6Addr, mac: Mac, asker: Option<(Mac, Ipv6Ad
     let solicited = if asker.is_some() { SOLICITED } else { 0 }; // RFC 4861 §7.2.4.
     let mut message = targeted(ADVERTISEMENT, target, TARGET_LINK_LAYER_ADDRESS, mac);
     message[4] = ROUTER | OVERRIDE | solicited;
-    emit(mac, dst_mac, target, dst, &mut message, frame);
+    emit(mac, dst_mac, target, dst, &message, frame);
 }
 
 /// Makes the frame a question for `target`: to its group, or to the MAC address that it is known by.
@@ -185,12 +190,12 @@ pub(super) fn emit_question(
     known: Option<Mac>,
     frame: &mut FrameBuf,
 ) {
-    let mut message = targeted(SOLICITATION, target, SOURCE_LINK_LAYER_ADDRESS, mac);
+    let message = targeted(SOLICITATION, target, SOURCE_LINK_LAYER_ADDRESS, mac);
     let group = solicited_node(target);
     let [.., a, b, c, d] = group.octets();
     let group_mac = Mac([0x33, 0x33, a, b, c, d]); // RFC 2464 §7.
     let (dst_mac, dst) = known.map_or((group_mac, group), |known| (known, target));
-    emit(mac, dst_mac, src, dst, &mut message, frame);
+    emit(mac, dst_mac, src, dst, &message, frame);
 }
 
 /// A message about a target with one option that names a MAC address.
@@ -203,22 +208,22 @@ fn targeted(kind: u8, target: Ipv6Addr, option: u8, mac: Mac) -> [u8; MESSAGE_LE
     message
 }
 
-/// Makes the frame this ICMPv6 message, whose checksum field is zero and is filled.
+/// Makes the frame this ICMPv6 message, and fills its checksum field.
 pub(super) fn emit(
     src_mac: Mac,
     dst_mac: Mac,
     src: Ipv6Addr,
     dst: Ipv6Addr,
-    message: &mut [u8],
+    message: &[u8],
     frame: &mut FrameBuf,
 ) {
-    let checksum = ip::icmp_checksum(src.into(), dst.into(), message);
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
     let mut head = [0; HEADER_LEN + IPV6_HEADER_LEN];
     emit_ethernet(&mut head, dst_mac, src_mac, ETHERTYPE_IPV6);
     frame.fill(&head);
     frame.extend(message);
-    ip::emit_answer_v6(&mut frame.bytes_mut()[HEADER_LEN..], src, dst, HOP_LIMIT);
+    let packet = &mut frame.bytes_mut()[HEADER_LEN..];
+    Ends::V6 { src, dst }.emit(packet, 0);
+    packet[7] = HOP_LIMIT; // Only who is on the link can send that (RFC 4861 §3.1).
 }
 
 /// ff02::1:ff00:0/104 and the last 24 bits of the address (RFC 4291 §2.7.1).
