@@ -15,7 +15,9 @@ extern crate std;
 
 pub mod bare;
 pub mod ecn;
+pub mod injection;
 pub mod join;
+pub mod nesting;
 pub mod plan;
 mod tunnels;
 pub mod vxlan;

@@ -16,9 +16,10 @@ use hashbrown::HashTable;
 use wire::segment::Egress;
 use wire::{Cidr, DropReason, Ecn, FlowHash, FrameBuf, Offload, PortId, UnicastMac, ethernet};
 
+use crate::injection::Ends;
 use crate::plan::{Encapsulation, Endpoint, Format, TunnelPlan, UnderlayId, UnderlayPlan};
 use crate::vxlan::{self, Vni};
-use crate::{bare, ecn};
+use crate::{bare, ecn, nesting};
 
 /// The tunnels of a node.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,7 @@ pub struct Tunnels {
     peers: HashTable<Peer>,
     /// The networks that each underlay carries, sorted.
     vnis: Vec<(UnderlayId, Vni)>,
+    ends: Ends,
 }
 
 /// A tunnel, as what leaves needs it.
@@ -114,6 +116,7 @@ impl Tunnels {
         }
         self.vnis.sort_unstable();
         self.vnis.dedup();
+        self.ends = Ends::new(underlays, tunnels);
     }
 
     /// The underlay with this id.
@@ -140,6 +143,12 @@ impl Tunnels {
             Format::Vxlan => datagram.get(vxlan::HEADER_LEN..),
             Format::BareIp => None,
         }
+    }
+
+    /// Where the datagrams of all tunnels come from and go to.
+    #[inline]
+    pub fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// Makes a frame of the datagram that has come to `underlay` from `from`, and says through which port it enters.
@@ -184,10 +193,14 @@ impl Tunnels {
     /// The caller has finished what the underlay does not take.
     ///
     /// # Errors
-    /// `deliver.no-headroom`; `deliver.not-ip` for what a tunnel of bare packets cannot carry.
+    /// `deliver.nested-tunnel` for what has [`nesting::NESTING_MAX`] tunnels inside already; `deliver.no-headroom`;
+    /// `deliver.not-ip` for what a tunnel of bare packets cannot carry.
     #[inline]
     pub fn deliver(&self, way: &Way, frame: &mut FrameBuf) -> Result<Carrier, DropReason> {
         assert!(way.takes.takes(frame.offload), "offloads are finished before a frame enters a tunnel");
+        if nesting::is_too_deep(frame.bytes()) {
+            return Err(DropReason::NestedTunnel);
+        }
         let flow = FlowHash::of(frame.bytes());
         if !frame.offload.needs_checksum() {
             frame.offload = Offload::NONE; // What vouched for the inner checksum says nothing of the datagram.

@@ -375,6 +375,9 @@ impl Node {
     ) -> Result<Course, DropReason> {
         // Admit.
         let admitted = self.switch.admit(now, port, frame)?;
+        if self.tunnels.ends().are_reached_by(frame.bytes()) {
+            return Err(DropReason::TunnelInjection);
+        }
         self.note(|| Step::Admitted { domain: admitted.domain });
 
         // Learn.

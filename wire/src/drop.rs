@@ -170,6 +170,10 @@ drop_reasons! {
         "The packet inside the tunnel is not from the subnet of the peer that has sent it.",
         "A peer that forwards what it should translate, or a forged source.",
         "Compare the peer's `subnet` with the addresses behind it.";
+    TunnelInjection => "admit.tunnel-injection",
+        "The frame is a datagram to an end of one of this host's tunnels, ours or a peer's, where it could pass for the tunnel's.",
+        "An attempt to slip into the tunnel; or the host's route to the peer leads back into the switch.",
+        "Look at the station; if it has to speak to that host's L4 port itself, give the tunnel another `port`.";
     EncapEcn => "admit.encap-ecn",
         "The datagram was marked for congestion, and the packet inside cannot carry the mark (RFC 6040 §4.2).",
         "A congested underlay; a drop is what tells the sender.",
@@ -335,6 +339,10 @@ drop_reasons! {
         "There is no room before the frame for the tag or tunnel header.",
         "Nested tunnels.",
         "Reduce nesting.";
+    NestedTunnel => "deliver.nested-tunnel",
+        "The frame has two tunnels inside already, and was to enter a third.",
+        "The way to a tunnel's remote end leads through the tunnel itself, or stations that nest tunnels deeply.",
+        "Look at the host's route to the remote end: it must not lead into the network that the tunnel carries.";
     NotIp => "deliver.not-ip",
         "The frame holds no IP packet, and the tunnel carries nothing else.",
         "A station that sends other protocols to a peer of an overlay with `backend = \"udp\"`.",

@@ -216,6 +216,7 @@ fn refused() -> Vec<Case> {
     strange[..6].copy_from_slice(&end(9).0);
     let mut liar = from_pod_2(P);
     liar[6..12].copy_from_slice(&end(3).0);
+    let six = ["fd01::1", "2001:db8::2"].map(|text| text.parse::<IpAddr>().expect("it is an address"));
     let mut asks = arp_question((end(2), POD_2), P);
     asks[..6].copy_from_slice(&end(1).0);
     let case = |name, shows| with_pod(name, shows, hosts("vxlan", ""));
@@ -229,6 +230,12 @@ fn refused() -> Vec<Case> {
         case("drop-admit-inner-mac", "A frame inside the tunnel has to be for our tunnel end.")
             .send(HOST_2, vxlan(&strange))
             .send(HOST_2, vxlan(&arp_question((end(2), POD_2), P))),
+        Case::new(
+            "overlay-ipv6-tunnel-injection",
+            "A pod's datagram to the IPv6 tunnel end of another host is refused.",
+            SIX,
+        )
+        .send("p", ip(FROM_P, six[0], six[1], UDP, &udp((six[0], 5), (six[1], 8472), b"as if"))),
         case("overlay-spoofed-mac", "And it has to be from the tunnel end that has sent it.")
             .send(HOST_2, vxlan(&liar)),
         case(

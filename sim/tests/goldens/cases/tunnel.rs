@@ -99,6 +99,14 @@ fn carried() -> Vec<Case> {
         )
         .send_virtio(TUNNEL, checksum_at(20), &vxlan(&says(from_to(2, 1), "short"))),
         Case::new(
+            "drop-deliver-nested-tunnel",
+            "Frames with one or two tunnels inside enter another; one with three inside has gone round in circles.",
+            STRETCHED,
+        )
+        .send("c1", nested(1))
+        .send("c1", nested(2))
+        .send("c1", nested(3)),
+        Case::new(
             "drop-deliver-bad-super-segment",
             "A super-segment that has to be cut and is not of the kind that it claims to be is dropped.",
             STRETCHED,
@@ -115,6 +123,19 @@ fn packet(ecn: u8) -> Vec<u8> {
     frame[15] = ecn;
     frame[24..26].copy_from_slice(&checksum.to_be_bytes());
     frame
+}
+
+/// A frame with so many tunnels inside, from station 1 to station 2, which nobody knows.
+fn nested(tunnels: usize) -> Vec<u8> {
+    (0..tunnels).fold(says(from_to(1, 2), "inmost"), |frame, _| {
+        ip(from_to(1, 2), V4[0], V4[1], UDP, &udp((V4[0], 9), (V4[1], 4789), &vxlan(&frame)))
+    })
+}
+
+/// A datagram from station 1 to what has this address on the hosts' wire.
+fn aimed(host: u8, l4_port: u16) -> Vec<u8> {
+    let dst = IpAddr::V4(Ipv4Addr::new(192, 0, 2, host));
+    ip(to_all(1), V4[0], dst, UDP, &udp((V4[0], 9), (dst, l4_port), b"as if from a host"))
 }
 
 fn refused() -> Vec<Case> {
@@ -140,6 +161,17 @@ fn refused() -> Vec<Case> {
         )
         .send("lan.vxlan.192.0.2.3", vxlan(&says(to_all(3), "to c1 and c3")))
         .send(TUNNEL, vxlan(&says(from_to(2, 3), "nowhere"))),
+        Case::new(
+            "drop-admit-tunnel-injection",
+            "Nobody inside sends a datagram to an end of our tunnels, the peer's or our own, from a port or through a tunnel; \
+             another L4 port or TCP is free.",
+            STRETCHED,
+        )
+        .send("c1", aimed(2, 4789))
+        .send("c1", aimed(1, 4789))
+        .send("c1", aimed(2, 4790))
+        .send("c1", aimed(3, 4789))
+        .send(TUNNEL, vxlan(&aimed(1, 4789))),
         Case::new(
             "drop-admit-encap-truncated",
             "A datagram that ends within the VXLAN header is dropped.",
