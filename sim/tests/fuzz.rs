@@ -14,7 +14,7 @@ const HISTORY_LEN_MAX: u64 = 3_000;
 
 /// What no history can cause: it is too short for a flood of questions or of connections, the headroom holds whatever a
 /// plan asks for, only an operating system loses or refuses frames, and what aims at a tunnel's end or has tunnels inside
-/// takes more octets in their place than chance finds (goldens have it).
+/// takes more octets in their place than chance finds (goldens have it, and the codecs' corpus).
 const OUT_OF_REACH: &[DropReason] = &[
     DropReason::Unreadable,
     DropReason::Overrun,
@@ -79,19 +79,64 @@ fn the_routers_corpus_breaks_no_law_and_reaches_every_drop_of_the_router() {
     assert_eq!(missed, OUT_OF_THE_ROUTERS_REACH.iter().collect::<Vec<_>>());
 }
 
-/// What the committed corpus of a target causes.
-fn reached(target: &str, run: fn(&[u8]) -> Counters) -> BTreeSet<DropReason> {
+/// What refuses a datagram without knowing ports, and lets some pass.
+#[test]
+fn the_codecs_corpus_reaches_every_refusal() {
+    let mut reached = BTreeSet::new();
+    let mut passed = 0;
+    for (name, octets) in corpus("codecs") {
+        println!("{name}"); // Shown if it panics.
+        match sim::fuzz::run_codecs(&octets) {
+            Some(reason) => drop(reached.insert(reason)),
+            None => passed += 1,
+        }
+    }
+    let expected = [
+        DropReason::EncapTruncated,
+        DropReason::EncapFlags,
+        DropReason::UnknownVni,
+        DropReason::UnlistedPeer,
+        DropReason::InnerMac,
+        DropReason::InnerSource,
+        DropReason::EncapEcn,
+        DropReason::NestedTunnel,
+    ];
+    assert_eq!(reached, BTreeSet::from(expected));
+    assert!(passed > 0);
+}
+
+/// The committed corpus of a target, by name.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let entries = fs::read_dir(&folder).expect("the corpus is there");
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
     files.sort();
+    let read = |file: &PathBuf| (file.display().to_string(), fs::read(file).expect("it can be read"));
+    files.iter().map(read).collect()
+}
+
+/// What the committed corpus of a target causes.
+fn reached(target: &str, run: fn(&[u8]) -> Counters) -> BTreeSet<DropReason> {
     let mut reached = BTreeSet::new();
-    for file in files {
-        println!("{}", file.display()); // Shown if it panics.
-        let drops = run(&fs::read(&file).expect("it can be read")).drops();
+    for (name, octets) in corpus(target) {
+        println!("{name}"); // Shown if it panics.
+        let drops = run(&octets).drops();
         reached.extend(DropReason::ALL.iter().filter(|reason| drops[reason.index()] > 0));
     }
     reached
+}
+
+/// Octets by chance are hardly ever a packet: the same behind headers that are.
+fn run_codecs(octets: &[u8]) {
+    const VXLAN: &[u8] = &[8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    let octets = &octets[..octets.len().min(200)];
+    let Some((&first, rest)) = octets.split_first() else { return };
+    let len = u16::try_from(20 + rest.len()).expect("it is short").to_be_bytes();
+    let packet = [&[0x45, 0, len[0], len[1], 0, 0, 0, 0, 64, 17], rest].concat();
+    let (vxlan, bare) = (first & 0xf8, first & 0xf8 | 1);
+    sim::fuzz::run_codecs(octets);
+    sim::fuzz::run_codecs(&[&[vxlan], VXLAN, &packet].concat());
+    sim::fuzz::run_codecs(&[&[bare], &packet[..], &[0; 10]].concat());
 }
 
 #[test]
@@ -104,5 +149,6 @@ fn histories_by_chance_break_no_law() {
         println!("seed {seed}"); // Shown if it panics.
         sim::fuzz::run(&octets);
         sim::fuzz::run_router(&octets);
+        run_codecs(&octets);
     }
 }

@@ -9,6 +9,7 @@
 //! There are two worlds: a switch of any shape, and a router between two networks and an uplink. The same bodies run in
 //! the fuzz targets `node` and `router`, and with seeded chance and the committed corpus in this crate's tests.
 
+mod codec;
 mod frame;
 mod plan;
 mod router;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use node::{Counters, Ending, Event, Flush, Gossip, Plan, Trace};
-use wire::{DomainId, Instant, Offload, PortId};
+use wire::{DomainId, DropReason, Instant, Offload, PortId};
 
 use crate::capture::Packet;
 use crate::entrance::Entrance;
@@ -47,6 +48,14 @@ pub fn run(data: &[u8]) -> Counters {
 /// As [`run`].
 pub fn run_router(data: &[u8]) -> Counters {
     live(data, World::Router)
+}
+
+/// Any octets as a datagram of VXLAN or of flannel's UDP format; says what it was refused for.
+///
+/// # Panics
+/// What is admitted does not survive another way through the tunnel.
+pub fn run_codecs(data: &[u8]) -> Option<DropReason> {
+    codec::run(data)
 }
 
 fn live(data: &[u8], world: World) -> Counters {
