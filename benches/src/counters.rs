@@ -4,13 +4,14 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-/// Frames that an interface of the calling thread's namespace has received.
+/// UDP datagrams over IPv4 that came to a socket of the calling thread's namespace, whether it had room for them or not.
 ///
 /// # Errors
-/// If there is no such interface.
-pub fn frames_received(ifname: &str) -> io::Result<u64> {
-    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
-    received_of(&table, ifname).ok_or_else(|| absent(ifname))
+/// If /proc is not mounted.
+pub fn datagrams_received() -> io::Result<u64> {
+    let table = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let counter = |name| counter_of(&table, "Udp: ", name).ok_or_else(|| absent(name));
+    Ok(counter("InDatagrams")? + counter("RcvbufErrors")?)
 }
 
 /// Whether the calling thread's namespace has the interface.
@@ -18,7 +19,7 @@ pub fn frames_received(ifname: &str) -> io::Result<u64> {
 /// # Errors
 /// If /proc is not mounted.
 pub fn interface_exists(ifname: &str) -> io::Result<bool> {
-    Ok(received_of(&fs::read_to_string("/proc/thread-self/net/dev")?, ifname).is_some())
+    Ok(has_row(&fs::read_to_string("/proc/thread-self/net/dev")?, ifname))
 }
 
 /// TCP segments sent again in the calling thread's namespace.
@@ -27,7 +28,7 @@ pub fn interface_exists(ifname: &str) -> io::Result<bool> {
 /// If /proc is not mounted.
 pub fn tcp_segments_resent() -> io::Result<u64> {
     let table = fs::read_to_string("/proc/thread-self/net/snmp")?;
-    resent_of(&table).ok_or_else(|| absent("RetransSegs"))
+    counter_of(&table, "Tcp: ", "RetransSegs").ok_or_else(|| absent("RetransSegs"))
 }
 
 /// Processor time that the threads of a process have used, by the scheduler's own count: ticks are too coarse for an
@@ -94,15 +95,15 @@ fn absent(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("the kernel does not tell {what}"))
 }
 
-fn received_of(table: &str, ifname: &str) -> Option<u64> {
-    let line = table.lines().find_map(|line| line.trim_start().strip_prefix(ifname)?.strip_prefix(':'))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+fn has_row(table: &str, ifname: &str) -> bool {
+    table.lines().filter_map(|line| line.trim_start().strip_prefix(ifname)).any(|rest| rest.starts_with(':'))
 }
 
-fn resent_of(table: &str) -> Option<u64> {
-    let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+/// A value of a table in which each protocol has a line of names and below it one of values.
+fn counter_of(table: &str, protocol: &str, name: &str) -> Option<u64> {
+    let mut lines = table.lines().filter_map(|line| line.strip_prefix(protocol));
     let (names, values) = (lines.next()?, lines.next()?);
-    let at = names.split_whitespace().position(|name| name == "RetransSegs")?;
+    let at = names.split_whitespace().position(|known| known == name)?;
     values.split_whitespace().nth(at)?.parse().ok()
 }
 
@@ -120,16 +121,17 @@ mod tests {
          eth0: 8340123   98765    0    0    0     0          0         0     1000      10    0\n";
 
     #[test]
-    fn received_frames_are_the_second_column_of_the_right_interface() {
-        assert_eq!(received_of(DEV, "eth0"), Some(98_765));
-        assert_eq!(received_of(DEV, "eth"), None, "a prefix is another interface");
+    fn interfaces_are_found_by_their_whole_names() {
+        assert!(has_row(DEV, "eth0"));
+        assert!(!has_row(DEV, "eth"), "a prefix is another interface");
     }
 
     #[test]
-    fn resent_segments_are_found_by_name() {
-        let table =
-            "Ip: Forwarding\nIp: 1\nTcp: RtoAlgorithm InSegs RetransSegs\nTcp: 1 20 7\nUdp: x\nUdp: 1\n";
-        assert_eq!(resent_of(table), Some(7));
+    fn counters_are_found_by_protocol_and_name() {
+        let table = "Ip: Forwarding\nIp: 1\nTcp: RtoAlgorithm InSegs InErrs\nTcp: 1 20 7\nUdp: InDatagrams RcvbufErrors\nUdp: 3 4\n";
+        assert_eq!(counter_of(table, "Tcp: ", "InErrs"), Some(7));
+        assert_eq!(counter_of(table, "Udp: ", "RcvbufErrors"), Some(4));
+        assert_eq!(counter_of(table, "Udp: ", "NoPorts"), None);
     }
 
     #[test]

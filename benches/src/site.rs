@@ -60,12 +60,12 @@ impl Endpoint {
         self.namespace.run(visit)?
     }
 
-    /// Frames that the endpoint's interface has received.
+    /// UDP datagrams that came to a socket of the endpoint's.
     ///
     /// # Errors
     /// If /proc is not as Linux has it.
-    pub fn frames_received(&self) -> io::Result<u64> {
-        self.within(|| counters::frames_received(Self::IFNAME))
+    pub fn datagrams_received(&self) -> io::Result<u64> {
+        self.within(counters::datagrams_received)
     }
 
     /// TCP segments that the endpoint had to send again.

@@ -225,6 +225,10 @@ pub struct WorkerInfo {
     pub spins: u64,
     /// How often it slept until there was work.
     pub sleeps: u64,
+    /// Frames it read that became part of a super-segment with others; `frames`, and the counters of ports, count that
+    /// super-segment once.
+    #[serde(default)]
+    pub joined: u64,
     /// Frames it handed to the worker that owns their flow.
     pub handed_off: u64,
     /// What its node is waiting for, if it is waiting for a point in time.

@@ -157,11 +157,6 @@ impl Node {
         }
     }
 
-    /// Whether [`Node::look_ahead`] would do anything.
-    pub const fn gains_from_looking_ahead(&self) -> bool {
-        self.is_router && self.router.has_many_connections()
-    }
-
     /// Says which frames are about to be handled. Changes nothing but how fast that goes where connections are many.
     pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a FrameBuf> + Clone) {
         if self.is_router {

@@ -74,16 +74,11 @@ impl Router {
         Some(egress)
     }
 
-    /// Whether the sessions are more than the processor's nearer caches hold, so that [`Router::look_ahead`] pays.
-    pub const fn has_many_connections(&self) -> bool {
-        self.connections.are_many()
-    }
-
     /// Looks the sessions of frames up that are about to be routed, all at once, so that the processor waits for their
     /// memory once and not for each. Nothing follows from it. Does nothing where sessions are few, and nothing for frames
     /// beyond the first 64.
     pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a [u8]> + Clone) {
-        if self.has_many_connections() {
+        if self.connections.are_many() {
             self.fetch::<Ipv4Addr>(frames.clone());
             self.fetch::<Ipv6Addr>(frames);
         }

@@ -59,6 +59,7 @@ fn worker(index: usize, tally: &Tally) -> WorkerInfo {
         batches: tally.bursts,
         spins: tally.spins_won,
         sleeps: tally.sleeps,
+        joined: tally.joined,
         handed_off: tally.handed_over,
         deadline: tally.deadline.map(str::to_owned),
         gossip_lost: tally.gossip_lost,

@@ -16,6 +16,7 @@
 //! port is taken out, the [`Report`] says why, and the thread goes on. A panic elsewhere, in a change of the plan or a
 //! sweep, ends the process.
 
+mod ahead;
 mod drain;
 mod orders;
 mod pass;
@@ -107,6 +108,8 @@ pub struct Tally {
     pub sleeps: u64,
     /// Times it found work while spinning, and so did not have to wait.
     pub spins_won: u64,
+    /// Frames that were read and became part of a super-segment with others ([`ahead`]): counters count that once.
+    pub joined: u64,
     /// Frames that another worker owned.
     pub handed_over: u64,
     /// Station gossip that did not fit a peer's channel. The peer may send to the station's old port until it is told
@@ -128,6 +131,7 @@ impl Tally {
         self.bursts += ended.bursts;
         self.sleeps += ended.sleeps;
         self.spins_won += ended.spins_won;
+        self.joined += ended.joined;
         self.handed_over += ended.handed_over;
         self.gossip_lost += ended.gossip_lost;
         self.notices_lost += ended.notices_lost;

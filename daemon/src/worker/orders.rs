@@ -144,11 +144,15 @@ impl Worker {
         if let Some(track) = &mut self.track {
             track.replicas(self.peers.len() > 1);
         }
-        if let Some((_, entered)) = self.stalled.take() {
+        let stalled = std::mem::take(&mut self.stalled);
+        let is_any = !stalled.is_empty();
+        for (_, entered) in stalled {
             match self.owner_elsewhere(&entered.frame) {
                 Some(owner) => self.hand_over(owner, entered),
                 None => self.enter(now, entered),
             }
+        }
+        if is_any {
             self.drain();
         }
     }
@@ -238,7 +242,7 @@ impl Worker {
             Phase::Running | Phase::Drained => false,
             Phase::Draining(until, done) => {
                 // A frame that a peer had no room for is still ours to hand over.
-                if self.stalled.is_none() && (!worked || now >= *until) {
+                if self.stalled.is_empty() && (!worked || now >= *until) {
                     let _ = done.send(());
                     self.phase = Phase::Drained;
                 }

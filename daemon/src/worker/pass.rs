@@ -10,6 +10,7 @@ use mio::{Events, Poll, Token};
 use node::{Event, Node, Outbox, UnderlayId};
 use wire::{DropReason, FrameBuf, Instant, PortId};
 
+use super::ahead::{Ahead, Put};
 use super::orders::Phase;
 use super::record::Track;
 use super::slot::Slot;
@@ -24,7 +25,7 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 /// Whom a panic over datagrams is blamed on. The plan has no such port.
 pub(super) const NOBODY: PortId = PortId(u16::MAX);
 /// Frames read from one port before the next has its turn.
-const BURST_FRAMES_MAX: usize = 64;
+pub(super) const BURST_FRAMES_MAX: usize = 64;
 /// Octets likewise.
 const BURST_BYTES_MAX: usize = 1024 * 1024;
 /// Octets on their way out at which they are sent before more are read: one super-segment, so that the buffer it lay in
@@ -33,10 +34,6 @@ const BURST_BYTES_MAX: usize = 1024 * 1024;
 const SEND_BYTES: usize = 64 * 1024;
 /// Frames likewise: a flood makes many of one.
 const SENDS_MAX: usize = 256;
-/// Frames read before the first is handled, where the router gains from knowing what comes.
-const AHEAD_FRAMES: usize = 32;
-/// Octets of a frame behind which none is read before it has been sent.
-const AHEAD_FRAME_LEN: usize = 2 * 1024;
 /// Readiness events taken at once; the rest come with the next look.
 const EVENTS_MAX: usize = 256;
 /// Handed-over frames handled before the worker's own ports have their turn.
@@ -59,14 +56,14 @@ pub(super) struct Worker {
     pub(super) ready: VecDeque<Turn>,
     /// Numbers of sends that leave by underlays. Empty between drains.
     pub(super) datagrams: Vec<(UnderlayId, usize)>,
-    /// A frame for a peer whose channel was full. While it is here nothing is read.
-    pub(super) stalled: Option<(usize, Entered)>,
+    /// Frames for peers whose channels were full, at most a burst's, in their order. While there are any nothing is read.
+    pub(super) stalled: VecDeque<(usize, Entered)>,
     pub(super) poll: Poll,
     events: Events,
     pub(super) commands: Receiver<Command>,
     pub(super) inbox: Receiver<Handed>,
     /// Frames that have been read and not handled yet; empty between bursts.
-    read: VecDeque<FrameBuf>,
+    ahead: Ahead,
     /// Carries segments that are cut here.
     pub(super) scratch: FrameBuf,
     pub(super) peers: Vec<Peer>,
@@ -119,12 +116,12 @@ impl Worker {
             underlays: Vec::new(),
             ready: VecDeque::new(),
             datagrams: Vec::new(),
-            stalled: None,
+            stalled: VecDeque::new(),
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             commands,
             inbox,
-            read: VecDeque::with_capacity(AHEAD_FRAMES),
+            ahead: Ahead::default(),
             scratch: wire::FramePool::default().take(),
             peers,
             reports,
@@ -212,16 +209,18 @@ impl Worker {
             self.contained(|worker| worker.take_handed(now));
             worked = true;
         }
-        if let Some((owner, entered)) = self.stalled.take() {
-            self.hand_over(owner, entered);
-            if self.stalled.is_some() {
+        if !self.stalled.is_empty() {
+            for (owner, entered) in std::mem::take(&mut self.stalled) {
+                self.hand_over(owner, entered);
+            }
+            if !self.stalled.is_empty() {
                 // The owner is busy; it will get there, and it may need this core to do so.
                 std::thread::yield_now();
             }
             worked = true;
         }
         for _ in 0..self.ready.len() {
-            if self.stalled.is_some() || !self.reads(now) {
+            if !self.stalled.is_empty() || !self.reads(now) {
                 break;
             }
             match self.ready.pop_front() {
@@ -287,7 +286,8 @@ impl Worker {
 
     /// Ends the frames that a panic has left unhandled.
     fn give_up_read(&mut self) {
-        while let Some(frame) = self.read.pop_front() {
+        self.ahead.flush();
+        while let Some(frame) = self.ahead.take() {
             self.node.lost(frame.len() as u64, DropReason::NoPort);
             self.out.pool.put(frame);
         }
@@ -299,14 +299,15 @@ impl Worker {
         let mut rest = Rest::More;
         let mut failure = None;
         let mut left = BURST_FRAMES_MAX;
-        while left > 0 && octets < BURST_BYTES_MAX && self.stalled.is_none() && rest == Rest::More {
+        while left > 0 && octets < BURST_BYTES_MAX && self.stalled.is_empty() && rest == Rest::More {
             self.acting = port;
             let Some(Some(slot)) = self.ports.get(port.index()) else { return Rest::Empty };
             let (serial, stays) = (slot.serial, slot.io.is_only_queue());
-            (rest, failure) = self.read(port, self.ahead().min(left));
-            left = left.saturating_sub(self.read.len().max(1));
-            self.node.look_ahead(self.read.iter());
-            while let Some(frame) = self.read.pop_front() {
+            (rest, failure) = self.read(port, left);
+            left = left.saturating_sub(self.ahead.len().max(1));
+            self.tally.joined += self.ahead.join(&mut self.out.pool) as u64;
+            self.node.look_ahead(self.ahead.iter());
+            while let Some(frame) = self.ahead.take() {
                 octets += frame.len();
                 unsent += frame.len();
                 self.frame(now, Entered { port, serial, frame }, stays);
@@ -324,12 +325,6 @@ impl Worker {
         rest
     }
 
-    /// Frames to read before the first of them is handled. With several workers one: a frame that its owner has no room
-    /// for holds up those behind it, and there is one place for it.
-    fn ahead(&self) -> usize {
-        if self.peers.len() == 1 && self.node.gains_from_looking_ahead() { AHEAD_FRAMES } else { 1 }
-    }
-
     /// Reads at most `count` frames, none behind a long one. Says whether there may be more, and why not if that ends
     /// the port.
     fn read(&mut self, port: PortId, count: usize) -> (Rest, Option<std::io::Error>) {
@@ -344,9 +339,7 @@ impl Worker {
                 return after_reading_failed(error, slot.is_going);
             }
             self.taps.show(port, Way::In, &frame);
-            let is_long = frame.len() > AHEAD_FRAME_LEN;
-            self.read.push_back(frame);
-            if is_long {
+            if self.ahead.put(frame) == Put::Last {
                 break;
             }
         }
@@ -388,10 +381,15 @@ impl Worker {
         (owner != self.index).then_some(owner)
     }
 
+    /// Gives a frame to the peer who owns its flow, behind those that wait for that peer.
     pub(super) fn hand_over(&mut self, owner: usize, entered: Entered) {
+        if self.stalled.iter().any(|(waiting, _)| *waiting == owner) {
+            self.stalled.push_back((owner, entered));
+            return;
+        }
         match self.peers[owner].handed.try_send(Handed::Frame(entered)) {
             Ok(()) => {}
-            Err(TrySendError::Full(Handed::Frame(entered))) => self.stalled = Some((owner, entered)),
+            Err(TrySendError::Full(Handed::Frame(entered))) => self.stalled.push_back((owner, entered)),
             // Nobody ends before all have drained, and then nothing is handed over. Should it happen, it counts.
             Err(TrySendError::Disconnected(Handed::Frame(entered))) => self.lose(entered),
             Err(TrySendError::Full(Handed::Gossip(_)) | TrySendError::Disconnected(Handed::Gossip(_))) => {}

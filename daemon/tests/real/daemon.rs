@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use tapestry::link::Namespace;
 
@@ -106,6 +106,16 @@ impl Daemon {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Runs `meanwhile` while no thread of the daemon does: what is sent to it then waits for it together.
+    pub(crate) fn held<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        self.signal(Signal::STOP);
+        let process = Pid::from_raw(self.child.id().cast_signed()).map(WaitId::Pid).unwrap();
+        waitid(process, WaitIdOptions::STOPPED).unwrap();
+        let done = meanwhile();
+        self.signal(Signal::CONT);
+        done
     }
 
     /// Sends the signal and waits for the end.

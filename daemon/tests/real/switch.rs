@@ -1,7 +1,7 @@
 //! The switch process in real namespaces: traffic, live changes, failures, endings.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::time::Instant;
@@ -146,6 +146,39 @@ fn two_workers_keep_each_flow_in_order_and_lose_nothing() {
             let handed_off = worker["handed_off"].as_u64().unwrap();
             assert!(handed_off < 100, "the kernel has steered frames to their owners: {status}");
         }
+    }
+}
+
+#[test]
+fn a_burst_of_one_flow_crosses_as_few_frames_and_arrives_as_it_was_sent() {
+    if !able() {
+        return;
+    }
+    for (workers, to) in [1, 2].into_iter().flat_map(|workers| SECOND.map(|to| (workers, to))) {
+        let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
+        let daemon = Daemon::start(&dual_stack(&format!("workers = {workers}"), &[&ns1, &ns2]));
+        numbered(&ns1, &ns2, to, 1, 1, |_| {}); // Whom the others find known.
+        let receiver = ns2.run(|| UdpSocket::bind((to, 0))).unwrap().unwrap();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let any = if to.contains(':') { "::" } else { "0.0.0.0" };
+        let sender = ns1.run(|| UdpSocket::bind((any, 0))).unwrap().unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        // A shorter one ends a super-segment: there are two.
+        let burst: Vec<Vec<u8>> =
+            (0..32).map(|number| vec![number; if number == 15 { 60 } else { 100 }]).collect();
+        let joined = || -> u64 {
+            let status = daemon.json(&["status"]);
+            let workers = status["workers"].as_array().unwrap();
+            workers.iter().map(|worker| worker["joined"].as_u64().unwrap()).sum()
+        };
+        let before = joined();
+        daemon.held(|| burst.iter().for_each(|datagram| assert!(sender.send(datagram).is_ok())));
+        for sent in &burst {
+            let mut octets = [0; 200];
+            let len = receiver.recv(&mut octets).unwrap();
+            assert_eq!(&octets[..len], sent, "{workers} workers, {to}");
+        }
+        assert_eq!(joined() - before, 30, "{workers} workers, {to}");
     }
 }
 
