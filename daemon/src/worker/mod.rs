@@ -2,7 +2,7 @@
 //! shares nothing: what others want of it, it is told by message and does between two bursts.
 //!
 //! ```text
-//!   pass:  commands? ─▶ frames handed over by peers ─▶ each ready port: read ≤ 64 frames or 256 KiB ─▶ node ─▶ write
+//!   pass:  commands? ─▶ frames handed over by peers ─▶ each ready port: read ≤ 64 frames or 1 MiB ─▶ join ─▶ node ─▶ write
 //!   idle:  spin a little (adaptive) ─▶ wait in mio for frames, a message, or the node's named deadline
 //! ```
 //!

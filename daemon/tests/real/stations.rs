@@ -77,3 +77,8 @@ pub(crate) fn numbered(
         }
     }
 }
+
+/// Frames that a worker, as `status` tells of it, has taken from devices and other workers.
+pub(crate) fn taken(worker: &serde_json::Value) -> u64 {
+    ["frames", "joined"].iter().map(|count| worker[count].as_u64().unwrap()).sum()
+}
