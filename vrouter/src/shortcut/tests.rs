@@ -204,7 +204,7 @@ fn plain_packets_take_the_short_way_and_no_others() {
 fn looking_ahead_bears_anything() {
     let mut world = World::new(plan());
     let mut l4_port = 1024;
-    while !world.router.has_many_connections() {
+    while !world.router.connections.are_many() {
         world.send(A, &Sample::udp("172.16.0.2", "198.51.100.8", [l4_port, 53], b"data"));
         l4_port += 1;
     }
