@@ -40,6 +40,8 @@ pub struct Compiled {
     pub workers: usize,
     /// How long an idle worker spins before it blocks.
     pub spin: Duration,
+    /// Whether workers join small frames of one flow.
+    pub gro: bool,
     /// What the configuration asks for and this version does not do, a sentence each.
     pub not_in_force: Vec<String>,
     /// By id, the names of `ports`: listings of stations ask for one each.
@@ -171,6 +173,7 @@ pub fn compile(config: &Config, ids: &mut Ids) -> Compiled {
         networks,
         workers: usize::from(config.workers),
         spin: Duration::from_micros(u64::from(config.spin_us)),
+        gro: config.gro,
         not_in_force: force::not_in_force(config),
     }
 }

@@ -40,6 +40,8 @@ pub struct Changes {
     pub workers: bool,
     /// Whether the workers' spinning has changed.
     pub spin: bool,
+    /// Whether joining of small frames has been switched on or off.
+    pub gro: bool,
 }
 
 impl Changes {
@@ -60,6 +62,7 @@ pub fn diff(old: &Compiled, new: &Compiled) -> Changes {
         router: router_changes(&old.plan.router, &new.plan.router),
         workers: old.workers != new.workers,
         spin: old.spin != new.spin,
+        gro: old.gro != new.gro,
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Document {
     pub workers: u8,
     /// How long a worker that has nothing to do spins before it blocks, in microseconds, 0 to 200; default 20.
     pub spin_us: u16,
+    /// Whether small frames of one flow that wait together become a super-segment (generic receive offload); default true.
+    pub gro: bool,
     /// Broadcast domains by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub network: BTreeMap<String, NetworkSpec>,
@@ -65,6 +67,7 @@ impl Default for Document {
         Self {
             workers: 1,
             spin_us: 20,
+            gro: true,
             network: BTreeMap::new(),
             port: BTreeMap::new(),
             station: Vec::new(),

@@ -243,6 +243,8 @@ fn stations_and_the_process_are_told_apart() {
     assert_eq!(diff(&before, &more), Changes { workers: true, ..Changes::default() });
     let eager = after(Document { spin_us: 0, ..Document::clone(&start()) });
     assert_eq!(diff(&before, &eager), Changes { spin: true, ..Changes::default() });
+    let apart = after(Document { gro: false, ..Document::clone(&start()) });
+    assert_eq!(diff(&before, &apart), Changes { gro: true, ..Changes::default() });
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::device::{self, Blueprint, Device, Made};
 use super::{State, Supervisor, underlays, view};
 use crate::api::{ApiError, ErrorKind};
 use crate::events::{Event, EventKind};
+use crate::worker::Tuning;
 
 impl Supervisor {
     /// Replaces the configuration by what `edit` makes of it, and says what that came to. On an error the old one holds.
@@ -112,7 +113,7 @@ impl Supervisor {
             self.events.publish(Event::new(EventKind::PortFailed, text).port(name));
             mark_failed(state, name, error.to_string());
         }
-        self.workers.spin(compiled.spin);
+        self.workers.tune(Tuning { spin: compiled.spin, gro: compiled.gro });
         state.config = config;
         state.ids = ids;
         let changes = config::diff(&state.compiled, &compiled);

@@ -37,7 +37,7 @@ use crate::events::{Event, EventKind, EventLog};
 use crate::link::Monitor;
 use crate::state::Opened;
 use crate::worker::record::Recording;
-use crate::worker::{self, Workers};
+use crate::worker::{self, Tuning, Workers};
 use device::Device;
 pub(crate) use trace::refusal;
 
@@ -98,11 +98,11 @@ impl Supervisor {
 
     fn start_with(config: Config, options: Options, build: Box<Build>) -> Result<Arc<Self>, ApiError> {
         let mut ids = Ids::default();
-        let empty =
-            Config::new(Document { workers: config.workers, spin_us: config.spin_us, ..Document::default() })
-                .expect("a configuration without networks is a good one");
+        let empty = Config::new(Document { workers: config.workers, ..Document::default() })
+            .expect("a configuration without networks is a good one");
         let compiled = config::compile(&empty, &mut ids);
-        let start = worker::Options { workers: compiled.workers, spin: compiled.spin, seed: random_seed() };
+        let start =
+            worker::Options { workers: compiled.workers, seed: random_seed(), tuning: Tuning::default() };
         let workers = Workers::start_recorded(start, options.recording.clone())
             .map_err(|error| change::refused("workers", &error))?;
         let supervisor = Arc::new(Self {

@@ -361,7 +361,12 @@ pub(super) fn changes(changes: &Changes) -> Vec<String> {
     };
     let networks = changes.networks.iter().map(|(name, change)| line("network", name, change));
     let ports = changes.ports.iter().map(|(name, change)| line("port", name, change));
-    let rest = [("stations", changes.stations), ("workers", changes.workers), ("spin_us", changes.spin)];
+    let rest = [
+        ("stations", changes.stations),
+        ("workers", changes.workers),
+        ("spin_us", changes.spin),
+        ("gro", changes.gro),
+    ];
     let rest = rest.into_iter().filter(|&(_, differs)| differs).map(|(what, _)| what);
     let rest = changes.router.iter().copied().chain(rest).map(|what| format!("~ {what}"));
     networks.chain(ports).chain(rest).collect()

@@ -80,8 +80,8 @@ enum Command {
     Happen(Vec<Event>, Count, Sender<u64>),
     /// Show frames to this tap too, until its reader has gone.
     Tap(tap::Tap),
-    /// Spin at most this long from now on.
-    Spin(Duration),
+    /// Work like this from now on.
+    Tune(Tuning),
     /// From now on these are all workers, then answer.
     Peers(Vec<Peer>, Sender<()>),
     /// Know these stations too, then answer.
@@ -196,10 +196,26 @@ struct Handle {
 pub struct Options {
     /// How many, 1 to [`WORKERS_MAX`].
     pub workers: usize,
-    /// How long to look for work before waiting in the kernel, at most.
-    pub spin: Duration,
     /// Keys the nodes' hash tables.
     pub seed: u64,
+    /// How they work until told otherwise.
+    pub tuning: Tuning,
+}
+
+/// What changes how fast workers are, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long to look for work before waiting in the kernel, at most.
+    pub spin: Duration,
+    /// Whether small frames of one flow are joined.
+    pub gro: bool,
+}
+
+/// Until the first configuration says.
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { spin: Duration::ZERO, gro: true }
+    }
 }
 
 impl Workers {
@@ -356,10 +372,10 @@ impl Workers {
         }
     }
 
-    /// From now on every worker spins at most this long.
-    pub fn spin(&self, spin: Duration) {
+    /// From now on every worker works like this.
+    pub fn tune(&self, tuning: Tuning) {
         for handle in self.handles().iter() {
-            handle.tell(Command::Spin(spin));
+            handle.tell(Command::Tune(tuning));
         }
     }
 

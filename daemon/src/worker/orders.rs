@@ -80,7 +80,7 @@ impl Worker {
                     let _ = done.send(before.saturating_sub(count(&self.node)));
                 }
                 Command::Tap(tap) => self.taps.add(tap, &mut self.out),
-                Command::Spin(spin) => self.spin_max = spin,
+                Command::Tune(tuning) => self.tuning = tuning,
                 Command::Peers(peers, done) => {
                     self.meet(now, peers);
                     let _ = done.send(());

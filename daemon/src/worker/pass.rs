@@ -16,7 +16,7 @@ use super::record::Track;
 use super::slot::Slot;
 use super::tap::{Taps, Way};
 use super::underlay::{Lay, TOKENS_FROM};
-use super::{Command, Entered, Handed, Options, Peer, Report, Tally, WORKERS_MAX};
+use super::{Command, Entered, Handed, Options, Peer, Report, Tally, Tuning, WORKERS_MAX};
 use crate::port::Fault;
 use crate::sys::clock;
 
@@ -43,7 +43,7 @@ const SHORT_SLEEP_SPINS: u32 = 4;
 
 pub(super) struct Worker {
     pub(super) index: usize,
-    pub(super) spin_max: Duration,
+    pub(super) tuning: Tuning,
     pub(super) node: Node,
     pub(super) out: Outbox,
     /// By [`PortId`].
@@ -109,7 +109,7 @@ impl Worker {
         let node = Node::new(options.seed);
         Self {
             index,
-            spin_max: options.spin,
+            tuning: options.tuning,
             node: if peers.len() > 1 { node.with_replicas(index) } else { node },
             out: Outbox::default(),
             ports: Vec::new(),
@@ -153,7 +153,7 @@ impl Worker {
                 continue;
             }
             let idle = now.since(*idle_since.get_or_insert(now));
-            if may_spin && idle < self.spin_max {
+            if may_spin && idle < self.tuning.spin {
                 // Who is waiting for this core may be the one that our next frame comes from.
                 std::thread::yield_now();
                 self.look(Some(Duration::ZERO));
@@ -166,7 +166,7 @@ impl Worker {
             let deadline = self.node.next_deadline().map(|(at, _)| at.since(now));
             self.tally.sleeps += 1;
             self.look(deadline);
-            may_spin = clock::now().since(now) < self.spin_max * SHORT_SLEEP_SPINS;
+            may_spin = clock::now().since(now) < self.tuning.spin * SHORT_SLEEP_SPINS;
             idle_since = None;
         }
     }
@@ -305,7 +305,9 @@ impl Worker {
             let (serial, stays) = (slot.serial, slot.io.is_only_queue());
             (rest, failure) = self.read(port, left);
             left = left.saturating_sub(self.ahead.len().max(1));
-            self.tally.joined += self.ahead.join(&mut self.out.pool) as u64;
+            if self.tuning.gro {
+                self.tally.joined += self.ahead.join(&mut self.out.pool) as u64;
+            }
             self.node.look_ahead(self.ahead.iter());
             while let Some(frame) = self.ahead.take() {
                 octets += frame.len();

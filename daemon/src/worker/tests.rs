@@ -10,7 +10,7 @@ use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForwa
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
 use wire::{DomainId, DropReason, FlowHash, Offload, PortId};
 
-use super::{Command, Options, Report, Workers};
+use super::{Command, Options, Report, Tuning, Workers};
 use crate::port::PortIo;
 use crate::port::pipe::{PANIC_PILL, PATIENCE, Pipe, REFUSE_PILL, UNREADABLE_PILL, VANISH_PILL, pipe};
 
@@ -28,7 +28,8 @@ impl Bench {
 
     /// The same, with everything that leaves by the last port going to `patient`.
     fn with_patient(ports: u16, workers: usize, patient: Option<&Sender<Vec<u8>>>) -> Self {
-        let options = Options { workers, spin: Duration::from_micros(20), seed: 1 };
+        let options =
+            Options { workers, seed: 1, tuning: Tuning { spin: Duration::from_micros(20), gro: true } };
         let workers = Workers::start(options).unwrap();
         let plan = Arc::new(plan(ports));
         plan.check().unwrap();

@@ -154,9 +154,10 @@ fn a_burst_of_one_flow_crosses_as_few_frames_and_arrives_as_it_was_sent() {
     if !able() {
         return;
     }
-    for (workers, to) in [1, 2].into_iter().flat_map(|workers| SECOND.map(|to| (workers, to))) {
+    let heads = [("workers = 1", 30), ("workers = 2", 30), ("gro = false", 0)];
+    for ((head, joins), to) in heads.into_iter().flat_map(|head| SECOND.map(|to| (head, to))) {
         let (ns1, ns2) = (namespace("ns1"), namespace("ns2"));
-        let daemon = Daemon::start(&dual_stack(&format!("workers = {workers}"), &[&ns1, &ns2]));
+        let daemon = Daemon::start(&dual_stack(head, &[&ns1, &ns2]));
         numbered(&ns1, &ns2, to, 1, 1, |_| {}); // Whom the others find known.
         let receiver = ns2.run(|| UdpSocket::bind((to, 0))).unwrap().unwrap();
         receiver.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -176,9 +177,9 @@ fn a_burst_of_one_flow_crosses_as_few_frames_and_arrives_as_it_was_sent() {
         for sent in &burst {
             let mut octets = [0; 200];
             let len = receiver.recv(&mut octets).unwrap();
-            assert_eq!(&octets[..len], sent, "{workers} workers, {to}");
+            assert_eq!(&octets[..len], sent, "{head}, {to}");
         }
-        assert_eq!(joined() - before, 30, "{workers} workers, {to}");
+        assert_eq!(joined() - before, joins, "{head}, {to}");
     }
 }
 
