@@ -6,6 +6,10 @@
 //! The stack asks for one neighbour a second in all, so a neighbour that never answers delays the others of its host.
 //! It cuts no packets into fragments and joins none.
 //!
+//! ARP carries no checksum, so a bit that flips on a wire may leave a wrong MAC address in the stack, which by itself would
+//! believe it for a minute and never ask whether the neighbour is still there. A host asks anew every [`NEIGHBOURS_KEPT`]
+//! (the timeout of RFC 1122 §2.3.2.1), and so heals from that within the time that worlds give.
+//!
 //! The stack counts microseconds, the world nanoseconds: the stack sees a time cut to microseconds, and wants to be
 //! woken at whole ones, so that it is never woken before its time.
 
@@ -21,6 +25,8 @@ use super::role::{Hands, Role};
 use super::stats::FlowStats;
 use super::topology::HostPlan;
 
+/// Neighbours are asked for again when they have been known for so long.
+pub(super) const NEIGHBOURS_KEPT: Duration = Duration::from_secs(4);
 /// Times that the stack and the roles take turns at one instant, at most; what remains is done a moment later.
 const TURNS_MAX: usize = 64;
 /// That moment. Also what a stack waits that says it is due and then has nothing to do.
@@ -34,6 +40,8 @@ pub(super) struct Host {
     roles: Vec<Role>,
     next_l4_port: u16,
     wants_turn: bool,
+    /// When the neighbours are forgotten that are known by then.
+    forgets_at: Instant,
 }
 
 /// The network interface card: frames on their way between stack and wire.
@@ -79,6 +87,7 @@ impl Host {
             roles,
             next_l4_port: EPHEMERAL_FIRST,
             wants_turn: false,
+            forgets_at: Instant::ZERO + NEIGHBOURS_KEPT,
         }
     }
 
@@ -91,6 +100,11 @@ impl Host {
     pub(super) fn step(&mut self, now: Instant, flows: &mut [FlowStats]) {
         let stack_now = stack_time(now);
         self.wants_turn = false;
+        if self.forgets_at <= now {
+            // Whoever changes addresses, or says to, makes the stack forget its neighbours.
+            self.interface.update_ip_addrs(|_| {});
+            self.forgets_at = now + NEIGHBOURS_KEPT;
+        }
         for _ in 0..TURNS_MAX {
             self.interface.poll(stack_now, &mut self.card, &mut self.sockets);
             let mut hands = Hands {
@@ -168,5 +182,48 @@ impl Device for Card {
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = self.mtu + wire::ethernet::HEADER_LEN;
         capabilities
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::craft::{Arp, arp, station};
+    use crate::world::role::Ping;
+    use crate::world::stats::FlowStats;
+    use crate::world::topology::FlowPlan;
+
+    #[test]
+    fn a_wrong_answer_is_not_believed_for_long() {
+        let plan = HostPlan {
+            name: "h1".to_owned(),
+            mac: station(1),
+            addresses: vec!["10.0.0.1/24".parse().unwrap()],
+            routes: Vec::new(),
+            mtu: 1500,
+        };
+        let spec = toml::from_str("kind = 'ping'\nfrom = 'h1'\nto = 'h2'\n").unwrap();
+        let flow = FlowPlan { spec, from: 0, to: [10, 0, 0, 2].into(), l4_port: 0, served_by: None };
+        let mut flows = [FlowStats::new(Instant::ZERO)];
+        let mut host = Host::new(&plan, 0, vec![Role::Ping(Ping::new(0, &flow))]);
+        // Whoever is asked has one bit too many in the first answer.
+        let (asked, wrong, right) = ([10, 0, 0, 2], station(0x82), station(2));
+        let mut answers = [wrong, right].into_iter();
+        let mut destinations = Vec::new();
+        for millis in 0..10_000 {
+            host.step(Instant::ZERO + Duration::from_millis(millis), &mut flows);
+            for frame in host.take_sent() {
+                if frame[12..14] == [8, 6] {
+                    let sender = (answers.next().unwrap_or(right), asked.into());
+                    let answer = Arp { operation: 2, sender, target: (station(1), [10, 0, 0, 1].into()) };
+                    host.receive(arp((station(1), right), answer));
+                } else {
+                    destinations.push(wire::Mac(*frame.first_chunk().unwrap()));
+                }
+            }
+        }
+        let healed = destinations.iter().position(|to| *to == right).unwrap();
+        assert!(destinations[..healed].iter().all(|to| *to == wrong) && (1..=5).contains(&healed), "{healed}");
+        assert!(destinations[healed..].iter().all(|to| *to == right) && destinations.len() >= 9);
     }
 }
