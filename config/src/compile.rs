@@ -90,6 +90,9 @@ pub struct Device {
     pub gateways: Vec<IpAddr>,
     /// Other routes of its namespace over it: what is reached, and by which next router.
     pub routes: Vec<(Cidr, IpAddr)>,
+    /// For a TUN device the router's MAC address: the shell puts an Ethernet header before each packet, from [`Device::mac`]
+    /// to that, and takes away those of frames.
+    pub tun: Option<UnicastMac>,
 }
 
 /// An interface that exists and stays, on which a station of ours stands beside the host's own.
@@ -331,6 +334,11 @@ impl Compiler<'_> {
             mtu: derive::port_mtu(self.config, port),
             gateways: gateways.iter().copied().filter(reachable).collect(),
             routes: Vec::new(),
+            tun: port
+                .network
+                .as_ref()
+                .filter(|_| port.tun)
+                .map(|network| unicast(derive::gateway_mac(network, &self.config.network[network]))),
             addresses,
         }
     }

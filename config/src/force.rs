@@ -1,16 +1,10 @@
 //! What a configuration may ask for that this version reads and checks but does not do: a sentence for each.
 
-use crate::spec::{Document, Registry};
+use crate::spec::Document;
 
 /// The sentences, in a fixed order. `tapestry run` warns with them and `status` shows them.
 pub(crate) fn not_in_force(document: &Document) -> Vec<String> {
     let mut sentences = Vec::new();
-    if let Some(overlay) = document.overlay.as_ref().filter(|overlay| overlay.registry == Registry::Etcd) {
-        sentences.push(format!(
-            "the peers of network {:?}'s overlay are not looked up in etcd in this version, only `tapestry flanneld` does that: list them as [[overlay.peer]]",
-            overlay.network
-        ));
-    }
     for (name, port) in &document.port {
         if port.vlan != 0 && !port.address.is_empty() {
             sentences.push(format!(

@@ -26,6 +26,7 @@ mod derive;
 mod diff;
 mod edit;
 mod ends;
+mod etcd;
 mod explain;
 mod force;
 mod guard;
@@ -36,6 +37,7 @@ mod parse;
 mod pool;
 mod publish;
 mod report;
+mod share;
 mod spec;
 mod text;
 mod validate;
@@ -49,16 +51,18 @@ pub use compile::{Compiled, CompiledPort, Device, Nic, PortKind, Tunnel, compile
 pub use diff::{Change, Changes, diff};
 pub use edit::{Edit, EditError, RouterEdit};
 pub use ends::{AclEnd, Inside, NotAnEnd, Prefix};
+pub use etcd::{EtcdEndpoint, NotAnEtcdEndpoint};
 pub use explain::explain;
 pub use ids::Ids;
 pub use leases::{LEASES_MAX, Lease, Leases};
 pub use lines::Lines;
 pub use publish::{L4Ports, Listen, NotPublishable, Target};
 pub use report::{FAULTS_MAX, Fault, Report};
+pub use share::Share;
 pub use spec::{
-    AclAction, AclProto, AclSpec, Backend, Document, Filtering, Guard, NatSpec, NetworkSpec, OneToOneSpec,
-    OverlaySpec, PeerSpec, PortSpec, Proto, PublishSpec, Registry, RouteKind, RouteSpec, StationSpec,
-    StormSpec, TimeoutsSpec, UplinkKind, UplinkSpec, VxlanSpec,
+    AclAction, AclProto, AclSpec, Backend, Document, EtcdSpec, Filtering, Guard, NatSpec, NetworkSpec,
+    OneToOneSpec, OverlaySpec, PeerSpec, PortSpec, Proto, PublishSpec, Registry, RouteKind, RouteSpec,
+    StationSpec, StormSpec, TimeoutsSpec, UplinkKind, UplinkSpec, VxlanSpec,
 };
 pub use validate::{
     NAME_LEN_MAX, PEERS_MAX, PUBLISH_MAX, ROUTES_MAX, SPIN_US_MAX, STATIONS_LIMIT_MAX, TIMEOUT_MAX,
@@ -93,16 +97,32 @@ pub fn check(path: &str, text: &str) -> Result<Config, Report> {
 /// # Errors
 /// As [`check`].
 pub fn check_leased(path: &str, text: &str, leases: &Leases) -> Result<(Config, Leases), Report> {
+    check_shared(path, text, leases, None)
+}
+
+/// [`check_leased`] with what is known of the overlay that the configuration takes from a registry. Without, a network
+/// whose subnet is yet to be leased has one that stands in for it ([`Config::lacks_subnet`]).
+///
+/// # Errors
+/// As [`check`].
+pub fn check_shared(
+    path: &str,
+    text: &str,
+    leases: &Leases,
+    share: Option<&Share>,
+) -> Result<(Config, Leases), Report> {
     let parsed = match parse::parse(text) {
         Ok(parsed) => parsed,
         Err(faults) => return Err(report(path, text, faults)),
     };
     let mut document = parsed.document;
-    let leases = leases::settle(&mut document, &parsed.places.ports(), leases);
     let mut faults = parsed.faults;
+    let explicit = share::fault(&document);
+    share::fill(&mut document, share);
+    let leases = leases::settle(&mut document, &parsed.places.ports(), leases);
     let objects: Vec<Vec<report::Step>> =
         faults.iter().map(|(_, fault)| fault.at.object().to_vec()).collect();
-    for finding in validate::validate(&document) {
+    for finding in explicit.into_iter().chain(validate::validate(&document)) {
         if !objects.iter().any(|object| object == finding.at.object()) {
             faults.push((parsed.places.span(&finding.at), finding));
         }
@@ -126,8 +146,10 @@ impl Config {
     /// As [`Config::new`].
     pub fn new_leased(mut document: Document, leases: &Leases) -> Result<(Self, Leases), Report> {
         let ports: Vec<String> = document.port.keys().cloned().collect();
+        let mut findings = share::fault(&document);
+        share::fill(&mut document, None);
         let leases = leases::settle(&mut document, &ports, leases);
-        let findings = validate::validate(&document);
+        findings.extend(validate::validate(&document));
         if findings.is_empty() { Ok((Self(document), leases)) } else { Err(Report::without_text(findings)) }
     }
 

@@ -212,6 +212,10 @@ pub struct PortSpec {
     /// How often it may send what everybody hears.
     #[serde(skip_serializing_if = "StormSpec::is_unlimited")]
     pub storm: StormSpec,
+    /// Whether its device is a TUN, which carries packets and no frames; default no. It is alone in its network then, of
+    /// which everything stands behind it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tun: bool,
     /// Whether it may talk to no other isolated port; default: whether one of its networks has `icc = false`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolated: Option<bool>,
@@ -296,9 +300,13 @@ pub struct OverlaySpec {
     /// How hosts learn of each other; default static.
     #[serde(default)]
     pub registry: Registry,
-    /// The network whose subnet is this host's share.
+    /// Where flannel's keys are (`registry = "etcd"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdSpec>,
+    /// The network whose subnet is this host's share. With `registry = "etcd"` it may be without one, which is leased
+    /// then; its gateway is the first address.
     pub network: String,
-    /// The other hosts.
+    /// The other hosts. With `registry = "etcd"` those that hold until it answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peer: Vec<PeerSpec>,
 }
@@ -328,6 +336,48 @@ pub enum Registry {
     Static,
     /// flannel's keys in etcd.
     Etcd,
+}
+
+/// `[overlay.etcd]`: the cluster that hosts' subnets are leased from, by flannel's keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub struct EtcdSpec {
+    /// Its servers, `http://HOST:PORT` or `https://HOST:PORT`; default `http://127.0.0.1:2379`.
+    pub endpoints: Vec<String>,
+    /// What the keys begin with; default `/coreos.com/network`.
+    pub prefix: String,
+    /// Who we are, if it asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The file with the password on its first line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
+    /// The certificates of authorities that servers' certificates are to be of, PEM; `https://` needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cafile: Option<String>,
+    /// Our own certificate, PEM, if it asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certfile: Option<String>,
+    /// Its key, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyfile: Option<String>,
+    /// How long before its end a lease is renewed, in minutes, 1 to 1439; default 60.
+    pub renew_margin: u16,
+}
+
+impl Default for EtcdSpec {
+    fn default() -> Self {
+        Self {
+            endpoints: vec!["http://127.0.0.1:2379".to_owned()],
+            prefix: "/coreos.com/network".to_owned(),
+            username: None,
+            password_file: None,
+            cafile: None,
+            certfile: None,
+            keyfile: None,
+            renew_margin: 60,
+        }
+    }
 }
 
 /// `[[overlay.peer]]`: another host of the overlay.

@@ -152,8 +152,88 @@ pub struct Status {
     /// The sockets that tunnels speak through.
     #[serde(default)]
     pub underlays: Vec<UnderlayInfo>,
+    /// Where the overlay's hosts learn of each other, if not from the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryInfo>,
     /// What is not as the configuration says, or not in force.
     pub warnings: Vec<Warning>,
+}
+
+/// The registry that this host's subnet and its peers come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryInfo {
+    /// What it is: `etcd`.
+    pub kind: String,
+    /// Its servers.
+    pub endpoints: Vec<String>,
+    /// What its keys begin with.
+    pub prefix: String,
+    /// How we stand with it.
+    pub state: RegistryState,
+    /// Why it is not `held`, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// What is leased to this host, or was last, as its key names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// How many other hosts packets are sent to.
+    pub peers: u64,
+    /// How many of them came or changed, since the start.
+    pub came: u64,
+    /// How many went.
+    pub went: u64,
+    /// How many keys are not used, by the name of the reason.
+    pub refused: BTreeMap<String, u64>,
+    /// The first of them, with what is wrong.
+    pub refused_keys: Vec<RefusedKey>,
+    /// How often the lease was renewed.
+    pub renewals: u64,
+    /// How often a renewal failed.
+    pub renewals_failed: u64,
+    /// How often it was lost.
+    pub lost: u64,
+    /// How often another machine wrote to our key.
+    pub contested: u64,
+    /// How often the registry went away.
+    pub away: u64,
+}
+
+/// How we stand with a registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistryState {
+    /// There is no lease yet.
+    #[default]
+    Waiting,
+    /// The lease is ours.
+    Held,
+    /// The lease was ours when the registry answered last. Forwarding goes on.
+    Away,
+    /// The lease is lost, and wanted again.
+    Lost,
+}
+
+impl RegistryState {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Away => "away",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A key of a registry that is not used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedKey {
+    /// What follows the prefix and `/subnets/`.
+    pub key: String,
+    /// The name of the reason.
+    pub reason: String,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// A socket that tunnels speak through.

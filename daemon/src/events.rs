@@ -82,6 +82,18 @@ event_kinds! {
     ConfigApplied => "config.applied";
     /// A configuration change was refused whole.
     ConfigRejected => "config.rejected";
+    /// The registry of the overlay has given this host its subnet.
+    RegistryLeased => "registry.leased";
+    /// This host's lease is lost.
+    RegistryLost => "registry.lost";
+    /// Another machine says that it has our public address.
+    RegistryContested => "registry.contested";
+    /// The registry does not answer; what was known last holds.
+    RegistryAway => "registry.away";
+    /// It answers again.
+    RegistryBack => "registry.back";
+    /// Other hosts came, went or changed.
+    RegistryPeers => "registry.peers";
     /// The state file is of no use, or cannot be written.
     StateFailed => "state.failed";
     /// A station was learned.

@@ -11,6 +11,7 @@
 //! - [`events`]: what a person may want to know, as it happens.
 //! - [`link`]: interfaces, addresses, routes and namespaces, by netlink. The control plane's tool, off the packet path.
 //! - [`log`], [`notify`]: what is told to people who read logs, and to the service manager.
+//! - [`overlay`]: the subnet and the peers that a switch has from a registry.
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
 //! - [`registry`]: which hosts there are and which subnet each has, kept in etcd as flannel keeps it.
 //! - [`worker`]: the threads that move frames: read, hand to the node, write.
@@ -27,6 +28,7 @@ pub mod flanneld;
 pub mod link;
 pub mod log;
 pub mod notify;
+pub mod overlay;
 pub mod port;
 pub mod registry;
 pub mod replay;

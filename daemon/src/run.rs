@@ -1,7 +1,8 @@
 //! `tapestry run`: the switch process, from its configuration file to its end.
 //!
 //! ```text
-//!  read and check the file ─▶ claim the socket ─▶ state file ─▶ devices, workers ─▶ answer the socket ─▶ READY=1
+//!  read and check the file ─▶ claim the socket ─▶ state file ─▶ lease of the overlay's subnet, if it is to be leased
+//!    ─▶ devices, workers ─▶ overlay's peers ─▶ answer the socket ─▶ READY=1
 //!  SIGHUP: apply the file again        SIGTERM, SIGINT: STOPPING=1, drain, close the devices, remove the socket
 //! ```
 
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use config::Leases;
+use config::{Leases, Share};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::{ApiError, ErrorKind, Operations as _};
 use crate::cli::RunArgs;
+use crate::overlay::Overlay;
 use crate::supervisor::{Options, Supervisor};
 use crate::worker::record::Recording;
 use crate::{control, log, notify, state};
@@ -40,20 +42,27 @@ fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
     let file = args.config.as_deref();
     // First of all: the runtime makes a pair of sockets for the whole process when it is first used, and they must belong
     // to this namespace. Made on a visit to a container's, they would keep that one alive for as long as we run.
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let text = file.map(read).transpose()?.unwrap_or_default(); // An empty text is an empty switch.
     let name = file.map(|file| file.display().to_string()).unwrap_or_default();
-    let check = |leases: &Leases| {
-        config::check_leased(&name, &text, leases).map_err(|report| {
+    let check = |leases: &Leases, share: Option<&Share>| {
+        config::check_shared(&name, &text, leases, share).map_err(|report| {
             ApiError::new(ErrorKind::Invalid, "configuration", format!("refused\n{report}"))
         })
     };
-    check(&Leases::default())?; // A mistake is told before anything is touched.
+    let (first, _) = check(&Leases::default(), None)?; // A mistake is told before anything is touched.
+    let mut overlay = Overlay::of(&first)?;
     // Before any device is made: a second daemon must not take the first one's names and then find the socket taken.
     let claimed = control::claim(socket)?;
     let mut opened = state_path(args, socket).map(|path| state::open(&path)).unwrap_or_default();
     opened.warnings.iter().for_each(|text| tracing::warn!("{text}"));
-    let (config, leases) = check(&opened.leases)?;
+    let mut share = None;
+    if let Some(overlay) = overlay.as_mut().filter(|_| first.lacks_subnet()) {
+        // Without its subnet a network is none; flanneld's host waits like this, too.
+        let Some(subnet) = signals.or_the_end(overlay.lease(waits)) else { return Ok(()) };
+        share = Some(Share { subnet, peers: Vec::new() });
+    }
+    let (config, leases) = check(&opened.leases, share.as_ref())?;
     opened.leases = leases;
     let recording = args.record.as_deref().map(recording).transpose()?;
     let options =
@@ -62,6 +71,7 @@ fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
     for text in supervisor.not_in_force() {
         tracing::warn!("not in force: {text}");
     }
+    let overlay = overlay.map(|overlay| overlay.start(&supervisor)).transpose()?;
     let server = claimed.serve(Arc::clone(&supervisor) as _)?;
     let summary = summary(&supervisor);
     tracing::info!("ready: {summary}, control socket {}", socket.display());
@@ -71,9 +81,18 @@ fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
 
     tracing::info!("stopping");
     notify::stopping();
+    if let Some(overlay) = overlay {
+        overlay.stop();
+    }
     server.stop();
     supervisor.stop();
     Ok(())
+}
+
+/// Says why the switch does not start yet.
+fn waits(why: &str) {
+    tracing::warn!("waiting for a lease of the overlay's subnet: {why}");
+    notify::status(why);
 }
 
 /// Where the state is kept: as said; without a word only by the switch of a machine, which is root's at the usual place.
@@ -117,13 +136,24 @@ impl Signals {
     fn listen() -> Result<Self, ApiError> {
         let refused =
             |error: std::io::Error| ApiError::new(ErrorKind::Internal, "signals", error.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(refused)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
         let entered = runtime.enter();
         let terminate = signal(SignalKind::terminate()).map_err(refused)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
         let hangup = signal(SignalKind::hangup()).map_err(refused)?;
         drop(entered);
         Ok(Self { runtime, terminate, interrupt, hangup })
+    }
+
+    /// What comes of `work`; nothing if SIGTERM or SIGINT comes first.
+    fn or_the_end<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = work => Some(done),
+                _ = self.terminate.recv() => None,
+                _ = self.interrupt.recv() => None,
+            }
+        })
     }
 
     /// Returns at SIGTERM or SIGINT; meanwhile each SIGHUP calls `on_hangup`.

@@ -113,6 +113,9 @@ pub struct NetworkPolicy {
     pub separate_stations: bool,
     /// The router advertises its IPv6 prefixes and itself (RFC 4861 §6.2), so that stations configure themselves.
     pub advertise: bool,
+    /// Whatever is reached there stands behind this one station, as behind the other end of a TUN device: nobody is asked
+    /// for addresses, and nothing is announced.
+    pub sole: Option<UnicastMac>,
 }
 
 /// How connections are translated and remembered.

@@ -28,7 +28,7 @@ use crate::nat::{Connections, SessionFilter};
 use crate::neighbour::{Heard, Neighbours, Resolution};
 use crate::note::Note;
 use crate::packet::Packet;
-use crate::plan::{RouterPlan, Side};
+use crate::plan::{NetworkPolicy, RouterPlan, Side};
 use crate::policy::{Acl, Refused};
 use crate::turn::Turn;
 
@@ -364,6 +364,10 @@ impl Router {
         if let Side::Overlay(overlay) = &interface.gateway.side {
             let end = overlay.end(next_hop).ok_or(DropReason::NeighbourUnreachable)?;
             frame.bytes_mut()[..6].copy_from_slice(&end.mac().0);
+            return Ok(Routed::Forward(egress));
+        }
+        if let Side::Network(NetworkPolicy { sole: Some(station), .. }) = &interface.gateway.side {
+            frame.bytes_mut()[..6].copy_from_slice(&station.mac().0);
             return Ok(Routed::Forward(egress));
         }
         match self.neighbours.resolve(turn, port, egress, next_hop, frame)? {

@@ -8,14 +8,14 @@ use vrouter::fib::{Fib, NextHop, Route, Target};
 use vrouter::{
     AclRule, Gateway, NatPlan, NetworkPolicy, OneToOne, Protocol, Publish, RouterPlan, Side, Timeouts,
 };
-use wire::{Cidr, DomainId};
+use wire::{Cidr, DomainId, UnicastMac};
 
 use super::{Compiler, unicast};
 use crate::derive;
 use crate::ends::{AclEnd, Inside};
 use crate::spec::{
-    AclAction, AclProto, AclSpec, Document, Filtering, NatSpec, NetworkSpec, Proto, PublishSpec, RouteKind,
-    RouteSpec, UplinkSpec,
+    AclAction, AclProto, AclSpec, Document, Filtering, NatSpec, NetworkSpec, PortSpec, Proto, PublishSpec,
+    RouteKind, RouteSpec, UplinkSpec,
 };
 
 /// What is published, in the order of the document; the ids are still to be given.
@@ -61,7 +61,7 @@ impl Compiler<'_> {
             addresses: network.gateway.clone(),
             subnets: derive::routed_subnets(network).collect(),
             mtu: network.mtu,
-            side: Side::Network(policy(network)),
+            side: Side::Network(policy(network, self.sole(name))),
         });
         let uplink = self.uplink().map(|(domain, uplink)| Gateway {
             domain,
@@ -74,6 +74,13 @@ impl Compiler<'_> {
         let mut gateways: Vec<Gateway> = networks.chain(uplink).chain(self.overlay_gateway()).collect();
         gateways.sort_by_key(|gateway| gateway.domain);
         gateways
+    }
+
+    /// The made-up MAC address of what stands behind the network's TUN device, if it has one.
+    fn sole(&self, network: &str) -> Option<UnicastMac> {
+        let is_of_it = |port: &PortSpec| port.tun && port.network.as_deref() == Some(network);
+        let (name, port) = self.config.port.iter().find(|(_, port)| is_of_it(port))?;
+        Some(unicast(derive::port_mac(name, port)))
     }
 
     /// The networks in which the router stands.
@@ -180,7 +187,7 @@ fn uplink_subnets(uplink: &UplinkSpec) -> Vec<Cidr> {
     subnets
 }
 
-fn policy(network: &NetworkSpec) -> NetworkPolicy {
+fn policy(network: &NetworkSpec, sole: Option<UnicastMac>) -> NetworkPolicy {
     NetworkPolicy {
         masquerade_v4: network.masquerade,
         masquerade_v6: network.masquerade_v6,
@@ -188,6 +195,7 @@ fn policy(network: &NetworkSpec) -> NetworkPolicy {
         isolated: network.isolated,
         separate_stations: !network.icc,
         advertise: derive::advertise(network),
+        sole,
     }
 }
 

@@ -58,6 +58,7 @@ impl Compiler<'_> {
                 addresses: uplink.host_address.clone(),
                 gateways: Vec::new(),
                 routes: self.host_routes(uplink),
+                tun: None,
             }),
         })
     }

@@ -6,11 +6,16 @@ use encap::Format;
 
 use super::{Findings, PEERS_MAX, mac_fault, no_host, overlapped, unknown};
 use crate::derive;
+use crate::etcd::EtcdEndpoint;
 use crate::report::At;
-use crate::spec::{Backend, Document, OverlaySpec, PeerSpec, VxlanSpec};
+use crate::spec::{Backend, Document, EtcdSpec, OverlaySpec, PeerSpec, Registry, UplinkSpec, VxlanSpec};
 
 /// The smallest underlay. Less is refused.
 const UNDERLAY_MTU_MIN: u16 = 1280;
+/// Servers of one cluster. More are refused; etcd's own advice is seven at most.
+const ENDPOINTS_MAX: usize = 32;
+/// Octets of a prefix. A longer one is refused.
+const PREFIX_LEN_MAX: usize = 1_024;
 
 pub(super) fn check(document: &Document, findings: &mut Findings) {
     let Some(overlay) = &document.overlay else { return };
@@ -18,6 +23,7 @@ pub(super) fn check(document: &Document, findings: &mut Findings) {
     overlay_end(document, overlay, &at, findings);
     names(document, overlay, findings);
     shared_end(document, overlay, &at, findings);
+    registry(document, overlay, &at, findings);
     findings.too_many(&at.key("peer"), "peers", overlay.peer.len(), PEERS_MAX);
     peers(document, overlay, &at, findings);
 }
@@ -52,6 +58,83 @@ fn overlay_end(document: &Document, overlay: &OverlaySpec, at: &At, findings: &m
     findings.add_if(&at.key("underlay_mtu"), underlay_mtu_fault(overlay.underlay_mtu));
     if let Some(mac) = overlay.mac {
         findings.add_if(&at.key("mac"), mac_fault(mac));
+    }
+}
+
+/// Where subnets are leased from, and what flannel's keys can say of us.
+fn registry(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Findings) {
+    let etcd_at = at.key("etcd");
+    if overlay.registry == Registry::Static {
+        if overlay.etcd.is_some() {
+            let why = "[overlay.etcd] needs registry = \"etcd\"; add that, or drop the table";
+            findings.add(&etcd_at, why);
+        }
+        return;
+    }
+    if !overlay.local.is_ipv4() {
+        let why = "a host's name in etcd is its IPv4 address, as with flannel; give one";
+        findings.add(&at.key("local"), why);
+    }
+    let network = document.network.get(&overlay.network);
+    if let Some(v6) =
+        network.and_then(|network| network.subnet.iter().find(|subnet| subnet.address().is_ipv6()))
+    {
+        let why = format!(
+            "{v6} cannot be leased: [overlay] has IPv4 subnets only with registry = \"etcd\"; drop it, or use `tapestry flanneld`"
+        );
+        findings.add(&At::top("network").key(&overlay.network).key("subnet"), why);
+    }
+    let is_ours = |uplink: &UplinkSpec| uplink.address.iter().any(|cidr| cidr.address() == overlay.local);
+    if overlay.backend == Backend::HostGw && !document.uplink.as_ref().is_some_and(is_ours) {
+        let why = format!(
+            "{} is what other hosts send to with backend \"host-gw\", and no address of the uplink; give one of [uplink]",
+            overlay.local
+        );
+        findings.add(&at.key("local"), why);
+    }
+    etcd(&overlay.etcd.clone().unwrap_or_default(), &etcd_at, findings);
+}
+
+fn etcd(etcd: &EtcdSpec, at: &At, findings: &mut Findings) {
+    findings.too_many(&at.key("endpoints"), "endpoints", etcd.endpoints.len(), ENDPOINTS_MAX);
+    if etcd.endpoints.is_empty() {
+        findings
+            .add(&at.key("endpoints"), "endpoints is empty; name a server, as in \"http://127.0.0.1:2379\"");
+    }
+    let mut needs_ca = None;
+    for (index, url) in etcd.endpoints.iter().enumerate() {
+        let at = at.key("endpoints").index(index);
+        match url.parse::<EtcdEndpoint>() {
+            Ok(endpoint) if endpoint.is_tls() => needs_ca = Some(at),
+            Ok(_) => {}
+            Err(error) => findings.add(&at, error.to_string()),
+        }
+    }
+    if let Some(at) = needs_ca.filter(|_| etcd.cafile.is_none()) {
+        let why = "https:// needs cafile, the authorities' certificates; add it";
+        findings.add(&at, why);
+    }
+    if etcd.prefix.trim_end_matches('/').is_empty() || etcd.prefix.len() > PREFIX_LEN_MAX {
+        let why = format!(
+            "prefix {:?} does not name a folder of keys; use 1 to {PREFIX_LEN_MAX} octets, as in \"/coreos.com/network\"",
+            etcd.prefix
+        );
+        findings.add(&at.key("prefix"), why);
+    }
+    let pairs = [
+        ("certfile", &etcd.certfile, "keyfile", &etcd.keyfile),
+        ("username", &etcd.username, "password_file", &etcd.password_file),
+    ];
+    for (one, has_one, other, has_other) in pairs {
+        match (has_one, has_other) {
+            (Some(_), None) => findings.add(&at.key(one), format!("{one} needs {other}; add it")),
+            (None, Some(_)) => findings.add(&at.key(other), format!("{other} needs {one}; add it")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+    if !(1..24 * 60).contains(&etcd.renew_margin) {
+        let why = format!("renew_margin is {}; choose 1 to 1439 minutes", etcd.renew_margin);
+        findings.add(&at.key("renew_margin"), why);
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn check(document: &Document, findings: &mut Findings) {
         networks(document, name, port, &at, findings);
         vlans(port, &at, findings);
         device(name, port, &at, findings);
+        tun(document, name, port, &at, findings);
         addresses(document, port, &at, findings);
         limits(document, port, &at, findings);
         guards(name, port, &at, findings);
@@ -92,6 +93,32 @@ fn device(name: &str, port: &PortSpec, at: &At, findings: &mut Findings) {
     }
     if let Some(mac) = port.mac {
         findings.add_if(&at.key("mac"), mac_fault(mac));
+    }
+}
+
+/// A TUN device carries packets: there is nothing behind it that switching could tell apart.
+fn tun(document: &Document, name: &str, port: &PortSpec, at: &At, findings: &mut Findings) {
+    if !port.tun {
+        return;
+    }
+    let at = at.key("tun");
+    if port.vlan != 0 || !port.trunk.is_empty() {
+        findings.add(&at, "packets have no VLAN tag; drop vlan and trunk, or tun");
+    }
+    if document.workers != 1 {
+        findings.add(&at, "a TUN device has one queue; choose workers = 1, or drop tun");
+    }
+    let Some(network) = &port.network else { return };
+    if document.network.get(network).is_some_and(|spec| spec.gateway.is_empty()) {
+        let why = format!("network {network:?} has no gateway, so no packet of it goes anywhere; add one");
+        findings.add(&at, why);
+    }
+    let shares = |other: &PortSpec| derive::memberships(other).any(|(_, its)| its == network);
+    if let Some((other, _)) = document.port.iter().find(|(other, spec)| *other != name && shares(spec)) {
+        let why = format!(
+            "port {other:?} is in network {network:?}, too, which a TUN device has to itself; move one"
+        );
+        findings.add(&at, why);
     }
 }
 

@@ -1,7 +1,10 @@
 //! Answers as people read them.
 
 use super::table::{Align, Table, Tone, count, octets, span};
-use crate::api::{Applied, DropInfo, NetworkInfo, PortInfo, PortState, StationInfo, Status, Warning};
+use crate::api::{
+    Applied, DropInfo, NetworkInfo, PortInfo, PortState, RefusedKey, RegistryInfo, StationInfo, Status,
+    Warning,
+};
 use crate::events::Event;
 
 use Align::{Left, Right};
@@ -34,6 +37,7 @@ pub(super) fn status(status: &Status) -> String {
         octets(totals.rx_bytes),
         octets(totals.tx_bytes),
     );
+    text += &status.registry.as_ref().map(registry).unwrap_or_default();
     text.push('\n');
     text += &workers(status);
     if !status.top_drops.is_empty() {
@@ -49,6 +53,23 @@ pub(super) fn status(status: &Status) -> String {
     if !status.warnings.is_empty() {
         text.push('\n');
         text += &warnings(&status.warnings);
+    }
+    text
+}
+
+/// Where the overlay's hosts learn of each other.
+fn registry(info: &RegistryInfo) -> String {
+    let refused: u64 = info.refused.values().sum();
+    let refused = if refused == 0 { String::new() } else { format!(", {} keys not used", count(refused)) };
+    let mut text = format!(
+        "  registry  {} {}, {}, {} peers{refused}\n",
+        info.kind,
+        info.state.as_str(),
+        info.subnet.as_deref().unwrap_or("no subnet"),
+        count(info.peers),
+    );
+    for RefusedKey { key, reason, why } in &info.refused_keys {
+        text += &format!("              {key}: {reason}, {why}\n");
     }
     text
 }

@@ -1,12 +1,13 @@
 //! How packets get from host to host: what each backend publishes, makes on the host, and does with a list of peers.
 //!
 //! `vxlan` starts a switch ([`super::switch`]) whose TAP device stands where the kernel's VXLAN device would; one that
-//! an earlier flanneld has left under that name is removed. `host-gw` has no device of its own, `alloc` nothing at all.
-//! `udp` is refused by name until there is a TUN device to put in the place of `flannel0`.
+//! an earlier flanneld has left under that name is removed. `udp` starts a router behind a TUN device called as
+//! flanneld calls it, the first of `flannel0` to `flannel9` that is free. `host-gw` has no device of its own, `alloc`
+//! nothing at all.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use config::Config;
@@ -15,7 +16,7 @@ use wire::UnicastMac;
 
 use super::external::{self, External};
 use super::host::{self, Host, Route, Ways};
-use super::switch::{self, Tunnel};
+use super::switch::{self, Packets, Tunnel};
 use crate::control::{self, ServerHandle};
 use crate::link::{self, Namespace};
 use crate::registry::lease::{Holder, Subnets, Vtep};
@@ -41,12 +42,40 @@ pub(super) struct Backend {
     peers: Vec<Peer>,
 }
 
+/// How packets get through the switch.
+enum Path {
+    /// Switched, each family by a device of its own.
+    Vxlan(Vec<Tunnel>),
+    /// Routed.
+    Udp(Packets),
+}
+
+impl Path {
+    fn document(&self, peers: &[Peer]) -> config::Document {
+        match self {
+            Self::Vxlan(tunnels) => switch::document(tunnels, peers),
+            Self::Udp(packets) => packets.document(peers),
+        }
+    }
+
+    /// The devices' names, the longest packets on them, and whether they are IPv4's.
+    fn devices(&self) -> Vec<(String, u16, bool)> {
+        match self {
+            Self::Vxlan(tunnels) => {
+                let device = |tunnel: &Tunnel| (tunnel.device(), tunnel.mtu, tunnel.local.is_ipv4());
+                tunnels.iter().map(device).collect()
+            }
+            Self::Udp(packets) => vec![(packets.device.clone(), packets.mtu, true)],
+        }
+    }
+}
+
 /// The switch between devices and tunnels.
 struct Switch {
     supervisor: Arc<Supervisor>,
     server: Option<ServerHandle>,
-    tunnels: Vec<Tunnel>,
-    /// The subnet's own address on each tunnel's device.
+    path: Path,
+    /// The subnet's own address on each device.
     own: Vec<IpAddr>,
     here: Namespace,
     /// The devices' indexes as they were found last.
@@ -79,12 +108,7 @@ pub(super) fn holder(network: &Network, external: &External) -> Result<Holder, S
                         supported by host-gw backend"
                 .to_owned());
         }
-        Kind::Udp { .. } => {
-            return Err("network configuration, Backend.Type: \"udp\" needs a TUN device, which tapestry flanneld does \
-                        not make yet; use vxlan, or `tapestry run` with [overlay] backend = \"udp\""
-                .to_owned());
-        }
-        Kind::HostGw | Kind::Alloc => (None, None),
+        Kind::Udp { .. } | Kind::HostGw | Kind::Alloc => (None, None),
     };
     Ok(Holder {
         public_ip: external.public_v4,
@@ -106,28 +130,42 @@ impl Backend {
         external: &External,
         handle: Handle,
         blackhole: bool,
-        socket: &Path,
+        socket: &FilePath,
     ) -> Result<Self, String> {
         let always = own.iter().filter(|_| blackhole).map(|subnet| (subnet, Route::Blackhole)).collect();
         let mut ways = Ways {
             tunnel_v4: None,
             tunnel_v6: None,
+            is_each: true,
+            whole: network.v4.map(|pool| pool.network()),
             external: external.index,
             direct: BTreeSet::new(),
             always,
         };
         let mut switch = None;
         let mut direct_routing = false;
-        if let Kind::Vxlan(vxlan) = network.backend {
-            direct_routing = vxlan.direct_routing;
-            let mut made = Switch::start(tunnels(network, vxlan, external), own, socket)?;
+        let path = match network.backend {
+            Kind::Vxlan(vxlan) => {
+                direct_routing = vxlan.direct_routing;
+                Some(Path::Vxlan(tunnels(network, vxlan, external)))
+            }
+            Kind::Udp { l4_port } => {
+                ways.is_each = false;
+                Some(Path::Udp(packets(network, l4_port, own, external)?))
+            }
+            Kind::HostGw | Kind::Alloc => None,
+        };
+        if let Some(path) = path {
+            let mut made = Switch::start(path, own, socket)?;
             made.address(&handle).await?;
-            ways.tunnel_v4 = made.index_for(true);
-            ways.tunnel_v6 = made.index_for(false);
+            made.lead(&mut ways);
             switch = Some(made);
         }
         let uses_peers = network.backend != Kind::Alloc;
-        let host = Host::new(handle.clone());
+        let mut host = Host::new(handle.clone());
+        if !ways.is_each {
+            complain(&host.apply(host::wanted(&[], &ways)).await); // Whoever the peers will be.
+        }
         Ok(Self { host, handle, ways, direct_routing, uses_peers, switch, peers: Vec::new() })
     }
 
@@ -158,8 +196,7 @@ impl Backend {
             switch.update(&self.peers);
             match switch.address(&self.handle).await {
                 Ok(()) => {
-                    self.ways.tunnel_v4 = switch.index_for(true);
-                    self.ways.tunnel_v6 = switch.index_for(false);
+                    switch.lead(&mut self.ways);
                     let failures = self.host.apply(host::wanted(&self.peers, &self.ways)).await;
                     complain(&failures);
                 }
@@ -215,18 +252,26 @@ fn tunnels(network: &Network, vxlan: Vxlan, external: &External) -> Vec<Tunnel> 
     [Some(IpAddr::V4(external.v4)), v6.map(IpAddr::V6)].into_iter().flatten().map(tunnel).collect()
 }
 
+/// Where bare packets go.
+fn packets(network: &Network, l4_port: u16, own: Subnets, external: &External) -> Result<Packets, String> {
+    let here = Namespace::current().map_err(|error| error.to_string())?;
+    let is_free = |name: &String| link::find(&here, name).is_ok_and(|found| found.is_none());
+    let device = (0..10).map(|number| format!("flannel{number}")).find(is_free);
+    let device = device.ok_or("flannel0 to flannel9 are taken; remove the interfaces that nobody uses")?;
+    Ok(Packets { device, local: external.v4, l4_port, own: own.v4, mtu: mtu(network, external) })
+}
+
 impl Switch {
-    fn start(tunnels: Vec<Tunnel>, own: Subnets, socket: &Path) -> Result<Self, String> {
+    fn start(path: Path, own: Subnets, socket: &FilePath) -> Result<Self, String> {
         let here = Namespace::current().map_err(|error| error.to_string())?;
-        for tunnel in &tunnels {
-            let device = tunnel.device();
+        for (device, ..) in path.devices() {
             let old = link::find(&here, &device).map_err(|error| error.to_string())?;
             if old.is_some_and(|old| old.kind.as_deref() == Some("vxlan")) {
                 tracing::info!("removing the kernel's {device}, to stand in its place");
                 link::remove(&here, &device).map_err(|error| error.to_string())?;
             }
         }
-        let config = Config::new(switch::document(&tunnels, &[])).map_err(|report| report.to_string())?;
+        let config = Config::new(path.document(&[])).map_err(|report| report.to_string())?;
         let claimed = control::claim(socket)
             .inspect_err(|error| tracing::warn!("there is no control socket: {error}"))
             .ok();
@@ -235,41 +280,52 @@ impl Switch {
         let server = claimed.map(|claimed| claimed.serve(Arc::clone(&supervisor) as _));
         let server = server.transpose().map_err(|error| error.to_string())?;
         let own = own.iter().map(|subnet| subnet.address()).collect();
-        Ok(Self { supervisor, server, tunnels, own, here, found: Vec::new() })
+        Ok(Self { supervisor, server, path, own, here, found: Vec::new() })
     }
 
     /// Gives the devices their addresses.
     async fn address(&mut self, handle: &Handle) -> Result<(), String> {
         self.found.clear();
-        for (tunnel, own) in self.tunnels.iter().zip(&self.own) {
-            let device = tunnel.device();
+        for ((device, mtu, _), own) in self.path.devices().into_iter().zip(&self.own) {
             let failed = |error: std::io::Error| format!("device {device}: {error}");
             let state = link::find(&self.here, &device).map_err(failed)?;
             let state = state.ok_or_else(|| format!("device {device} is not there"))?;
             // Nobody advertises anything there. Without IPv6 there is no such file.
             drop(std::fs::write(format!("/proc/sys/net/ipv6/conf/{device}/accept_ra"), "0"));
-            host::address(handle, state.index, *own, tunnel.mtu).await.map_err(failed)?;
+            host::address(handle, state.index, *own, mtu).await.map_err(failed)?;
             self.found.push(state.index);
         }
         Ok(())
     }
 
-    fn index_for(&self, is_v4: bool) -> Option<u32> {
-        let at = self.tunnels.iter().position(|tunnel| tunnel.local.is_ipv4() == is_v4)?;
-        self.found.get(at).copied()
+    /// Says by which devices peers are reached.
+    fn lead(&self, ways: &mut Ways) {
+        let devices = self.path.devices();
+        let index = |wanted: bool| {
+            let at = devices.iter().position(|&(.., is_v4)| is_v4 == wanted)?;
+            self.found.get(at).copied()
+        };
+        match self.path {
+            Path::Vxlan(_) => (ways.tunnel_v4, ways.tunnel_v6) = (index(true), index(false)),
+            Path::Udp(_) => {
+                if let (Some(whole), Some(device)) = (ways.whole, index(true)) {
+                    ways.always.insert(whole, Route::Through { device });
+                }
+            }
+        }
     }
 
     fn was_lost(&self) -> bool {
-        let index = |tunnel: &Tunnel| {
-            link::find(&self.here, &tunnel.device()).ok().flatten().map(|state| state.index)
+        let index = |(device, ..): &(String, u16, bool)| {
+            link::find(&self.here, device).ok().flatten().map(|state| state.index)
         };
-        let there: Vec<Option<u32>> = self.tunnels.iter().map(index).collect();
+        let there: Vec<Option<u32>> = self.path.devices().iter().map(index).collect();
         let known: Vec<Option<u32>> = self.found.iter().copied().map(Some).collect();
         there != known
     }
 
     fn update(&self, peers: &[Peer]) {
-        let applied = match Config::new(switch::document(&self.tunnels, peers)) {
+        let applied = match Config::new(self.path.document(peers)) {
             Ok(config) => {
                 self.supervisor.apply_text("peers", Ok(config.to_toml())).map_err(|error| error.to_string())
             }

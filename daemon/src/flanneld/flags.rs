@@ -30,12 +30,12 @@ const FLAGS: &[(&str, Kind, &str, &str)] = &[
         "etcd-endpoints",
         Kind::Text,
         "http://127.0.0.1:4001,http://127.0.0.1:2379",
-        "a comma-delimited list of etcd endpoints (http only)",
+        "a comma-delimited list of etcd endpoints",
     ),
     ("etcd-prefix", Kind::Text, "/coreos.com/network", "etcd prefix"),
-    ("etcd-keyfile", Kind::Text, "", "refused: there is no TLS"),
-    ("etcd-certfile", Kind::Text, "", "refused: there is no TLS"),
-    ("etcd-cafile", Kind::Text, "", "ignored with a warning, as without key and certificate in flanneld"),
+    ("etcd-keyfile", Kind::Text, "", "SSL key file used to secure etcd communication"),
+    ("etcd-certfile", Kind::Text, "", "SSL certification file used to secure etcd communication"),
+    ("etcd-cafile", Kind::Text, "", "SSL Certificate Authority file used to secure etcd communication"),
     ("etcd-username", Kind::Text, "", "username for authentication"),
     ("etcd-password", Kind::Text, "", "password for authentication"),
     (
@@ -84,9 +84,9 @@ const FLAGS: &[(&str, Kind, &str, &str)] = &[
 pub(super) struct Options {
     pub(super) etcd_endpoints: Vec<String>,
     pub(super) etcd_prefix: String,
-    /// `etcd-keyfile` and `etcd-certfile`, if both are given.
-    pub(super) wants_tls: bool,
-    pub(super) has_ca_only: bool,
+    /// `etcd-certfile` and `etcd-keyfile`, if both are given.
+    pub(super) etcd_pair: Option<(PathBuf, PathBuf)>,
+    pub(super) etcd_ca: Option<PathBuf>,
     pub(super) etcd_credentials: Option<(String, String)>,
     pub(super) iface: Vec<String>,
     pub(super) iface_regex: Vec<Regex>,
@@ -205,8 +205,9 @@ impl Values {
                 .map(|each| each.trim().to_owned())
                 .collect(),
             etcd_prefix: self.text("etcd-prefix").to_owned(),
-            wants_tls: has("etcd-keyfile") && has("etcd-certfile"),
-            has_ca_only: has("etcd-cafile") && !(has("etcd-keyfile") && has("etcd-certfile")),
+            etcd_pair: (has("etcd-keyfile") && has("etcd-certfile"))
+                .then(|| (self.text("etcd-certfile").into(), self.text("etcd-keyfile").into())),
+            etcd_ca: has("etcd-cafile").then(|| self.text("etcd-cafile").into()),
             etcd_credentials: (has("etcd-username") && has("etcd-password"))
                 .then(|| (self.text("etcd-username").to_owned(), self.text("etcd-password").to_owned())),
             iface: self.list("iface").to_vec(),

@@ -5,6 +5,7 @@
 //!             neighbour  subnet's own address → VTEP's MAC, permanent
 //!             route      subnet via that address dev flannel.VNI onlink
 //!           or, with DirectRouting and a peer on our own network: route subnet via its public address
+//!  udp      flannel0 has the subnet's own address as /32; route of the whole network dev flannel0
 //!  host-gw  route subnet via its public address dev the external interface
 //! ```
 //!
@@ -36,6 +37,8 @@ pub(super) const ASSERT_EVERY: Duration = Duration::from_secs(10);
 pub(super) enum Route {
     /// To the next router on a device; it need not be on a network of the device's.
     Via { device: u32, router: IpAddr, onlink: bool },
+    /// Through a device that has no neighbours.
+    Through { device: u32 },
     /// Nowhere: packets vanish.
     Blackhole,
 }
@@ -54,6 +57,10 @@ pub(super) struct Ways {
     /// The device of each family of inner packets (`vxlan` only).
     pub(super) tunnel_v4: Option<u32>,
     pub(super) tunnel_v6: Option<u32>,
+    /// Whether each peer has a way of its own; if not, one that is wanted anyway leads to all.
+    pub(super) is_each: bool,
+    /// All hosts' addresses, if one way is to lead to them.
+    pub(super) whole: Option<Cidr>,
     /// The interface to other hosts.
     pub(super) external: u32,
     /// Endpoints that are reached without a router; `None`: not asked for.
@@ -65,7 +72,7 @@ pub(super) struct Ways {
 /// What peers take.
 pub(super) fn wanted(peers: &[Peer], ways: &Ways) -> Wanted {
     let mut wanted = Wanted { routes: ways.always.clone(), neighbours: BTreeMap::new() };
-    for peer in peers {
+    for peer in peers.iter().filter(|_| ways.is_each) {
         let tunnel = if peer.subnet.address().is_ipv4() { ways.tunnel_v4 } else { ways.tunnel_v6 };
         let own = peer.subnet.address();
         match (tunnel, peer.mac) {
@@ -223,6 +230,14 @@ fn message(subnet: Cidr, route: Route) -> RouteMessage {
         (IpAddr::V4(_), Route::Via { .. }) | (IpAddr::V6(_), Route::Via { .. }) => {
             unreachable!("a lease's subnet and endpoint are of one family")
         }
+        (IpAddr::V4(to), Route::Through { device }) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to, len)
+            .output_interface(device)
+            .build(),
+        (IpAddr::V6(to), Route::Through { device }) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(to, len)
+            .output_interface(device)
+            .build(),
         (IpAddr::V4(to), Route::Blackhole) => {
             let builder = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, len);
             builder.kind(RouteType::BlackHole).scope(RouteScope::Universe).build()
@@ -264,6 +279,8 @@ mod tests {
         let ways = Ways {
             tunnel_v4: Some(7),
             tunnel_v6: Some(8),
+            is_each: true,
+            whole: None,
             external: 2,
             direct: BTreeSet::from(["192.0.2.3".parse().unwrap()]),
             always: BTreeMap::from([("10.5.1.0/24".parse().unwrap(), Route::Blackhole)]),

@@ -28,26 +28,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::registry::acquire::Wish;
-use crate::registry::etcd::{Client, Endpoint};
+use crate::registry::etcd::{Client, Endpoint, Tls};
 use crate::registry::lease::Subnets;
 use crate::registry::network::Network;
 use crate::registry::roster::{Roster, View};
-use crate::registry::session::{Report, Session};
+use crate::registry::session::{ASK_AGAIN, Report, Session};
 use crate::registry::tenure::Tenure;
 use crate::sys::clock;
 use crate::{log, notify};
 use backend::Backend;
 use external::External;
 use flags::{Options, Parsed};
-
-/// How long to wait for the configuration before asking again, as flanneld.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs in the foreground until the end. `words` is what follows the command's name; `socket` where the control socket
 /// is to be, if not beside the subnet file.
@@ -89,20 +85,18 @@ fn client(options: &Options) -> Result<Client, String> {
             "-kube-subnet-mgr: subnets from Kubernetes are not supported; keep them in etcd, or run flanneld";
         return Err(why.to_owned());
     }
-    if options.wants_tls {
-        return Err(
-            "-etcd-keyfile, -etcd-certfile: TLS to etcd is not supported; use http endpoints".to_owned()
-        );
-    }
-    if options.has_ca_only {
-        tracing::warn!(
-            "-etcd-cafile has no effect without key and certificate: etcd is spoken to without TLS"
-        );
-    }
     let endpoints =
         options.etcd_endpoints.iter().map(|url| url.parse::<Endpoint>()).collect::<Result<Vec<_>, _>>();
     let endpoints = endpoints.map_err(|error| error.to_string())?;
-    Ok(Client::new(endpoints, options.etcd_credentials.clone()))
+    let client = Client::new(endpoints, options.etcd_credentials.clone());
+    if !options.etcd_endpoints.iter().any(|url| url.starts_with("https://")) {
+        return Ok(client);
+    }
+    let ca = options.etcd_ca.as_ref().ok_or(
+        "-etcd-endpoints: https:// needs -etcd-cafile, the authorities that servers' certificates are to be of",
+    )?;
+    let own = options.etcd_pair.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    Ok(client.with_tls(Tls::from_files(ca, own)?))
 }
 
 /// Everything, until its end or a signal.
@@ -135,7 +129,11 @@ async fn work(
     listening.map_err(|error| format!("start healthz server on {address}:{l4_port} error: {error}"))?;
 
     let session = Arc::new(Session::new(client, &options.etcd_prefix));
-    let network = configuration(&session).await;
+    let network = session.network(|why| {
+        tracing::error!("couldn't fetch network config: {why}; asked again every {ASK_AGAIN:?}");
+        notify::status(why);
+    });
+    let network = network.await;
     let handle = netlink()?;
     let facts = external::look(&handle, options.iface_can_reach).await.map_err(|error| error.to_string())?;
     let external = external::choose(&facts, options, network.v6.is_some())
@@ -148,7 +146,8 @@ async fn work(
     );
     let previous = subnet_file::read(&options.subnet_file);
     let holder = backend::holder(&network, &external)?;
-    let wish = Wish { network: network.clone(), holder: holder.clone(), previous: previous.subnets };
+    let wish =
+        Wish { network: network.clone(), holder: holder.clone(), previous: previous.subnets, only: None };
     let seed = clock::now().as_nanos() ^ u64::from(external.public_v4.to_bits()) << 32;
     let mut said = String::new();
     let told = session.acquire(wish, seed, |error| {
@@ -171,30 +170,6 @@ async fn work(
     announce(options, &network, acquired.subnets, mtu, &external, &ready);
     follow(session, tenure, Roster::new(network), backend).await;
     Ok(())
-}
-
-/// Waits until there is a configuration that makes sense.
-async fn configuration(session: &Session) -> Network {
-    let mut said = String::new();
-    loop {
-        let why = match session.document().await {
-            Ok(Some(document)) => match Network::parse(&document) {
-                Ok(network) => return network,
-                Err(invalid) => invalid.to_string(),
-            },
-            Ok(None) => {
-                "flannel config not found in etcd store. Did you create your config using etcdv3 API?"
-                    .to_owned()
-            }
-            Err(error) => error.to_string(),
-        };
-        if why != said {
-            tracing::error!("couldn't fetch network config: {why}; asked again every {ASK_AGAIN:?}");
-            notify::status(&why);
-            said = why;
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-    }
 }
 
 fn netlink() -> Result<rtnetlink::Handle, String> {

@@ -1,18 +1,25 @@
-//! The data path of backend `vxlan`: a switch between the host's TAP device and a tunnel to each peer.
+//! The data path of backends `vxlan` and `udp`: between the host's device and a tunnel to each peer.
 //!
 //! ```text
-//!  host's routes ─▶ flannel.VNI (TAP) ─▶ network "flannel" ─▶ port "flannel.vxlan.PEER" ─▶ UDP ─▶ peer
+//!  vxlan  host's routes ─▶ flannel.VNI (TAP) ─▶ network "flannel" ─▶ port "flannel.vxlan.PEER" ─▶ UDP ─▶ peer
+//!  udp    host's routes ─▶ flannel0 (TUN) ─▶ router, by peers' subnets ─▶ port "overlay.PEER" ─▶ UDP ─▶ peer
 //! ```
+//!
+//! `vxlan` is switched. `udp` is routed, as flanneld's proxy does, so that each end takes one from TTL; between host and
+//! router there is a link of two link-local addresses that nobody else sees, and errors are reported from there.
 //!
 //! With IPv6 pods there is a second one beside it, `flannel-v6.VNI`, over IPv6. The switch is told where each peer's MAC address
 //! lives; what else the host says is hardly flooded ([`FLOOD_MAX`]), for a kernel's flannel.VNI would drop it. Everything is
 //! said as a configuration ([`document`]) that the supervisor makes true; a new list of peers is a new one, and neither
 //! the device nor the other peers notice. Pure but for the names of devices.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use config::{Document, NetworkSpec, PortSpec, StationSpec, StormSpec, VxlanSpec};
-use wire::Mac;
+use config::{
+    Document, NetworkSpec, OverlaySpec, PeerSpec, PortSpec, Registry, RouteSpec, StationSpec, StormSpec,
+    VxlanSpec,
+};
+use wire::{Cidr, Mac};
 
 use crate::registry::roster::Peer;
 
@@ -46,6 +53,61 @@ impl Tunnel {
     /// Whether this is the way to a peer.
     fn leads_to(&self, peer: &Peer) -> bool {
         peer.subnet.address().is_ipv4() == self.local.is_ipv4()
+    }
+}
+
+/// The way of packets that travel bare, which are of IPv4 alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Packets {
+    /// What the device is called.
+    pub(super) device: String,
+    /// The address that we send from.
+    pub(super) local: Ipv4Addr,
+    /// Where every host listens and from where it sends.
+    pub(super) l4_port: u16,
+    /// Our subnet.
+    pub(super) own: Cidr,
+    /// Longest packet inside.
+    pub(super) mtu: u16,
+}
+
+/// The link between the host and the router; RFC 3927 keeps such addresses off every other.
+const LINK: (Ipv4Addr, u8) = (Ipv4Addr::new(169, 254, 64, 0), 30);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 2);
+const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
+
+impl Packets {
+    /// The configuration for these peers.
+    pub(super) fn document(&self, peers: &[Peer]) -> Document {
+        let mut document = Document::default();
+        let network = "flannel".to_owned();
+        let link = Cidr::new(LINK.0.into(), LINK.1).expect("30 bits fit an IPv4 address");
+        let spec = NetworkSpec {
+            subnet: vec![link],
+            gateway: vec![ROUTER.into()],
+            mtu: self.mtu,
+            ..NetworkSpec::default()
+        };
+        document.network.insert(network.clone(), spec);
+        let port = PortSpec { network: Some(network.clone()), tun: true, ..PortSpec::default() };
+        document.port.insert(self.device.clone(), port);
+        document.route.push(RouteSpec { to: self.own, via: vec![HOST.into()], kind: None });
+        let is_v4 = |peer: &&Peer| peer.subnet.address().is_ipv4();
+        let peer = |peer: &Peer| PeerSpec { subnet: peer.subnet, endpoint: peer.endpoint, mac: None };
+        document.overlay = Some(OverlaySpec {
+            backend: config::Backend::Udp,
+            vni: 1, // Nobody sees it.
+            port: Some(self.l4_port),
+            local: self.local.into(),
+            underlay_mtu: self.mtu.saturating_add(28),
+            direct_routing: false,
+            mac: None,
+            registry: Registry::Static,
+            etcd: None,
+            network,
+            peer: peers.iter().filter(is_v4).map(peer).collect(),
+        });
+        document
     }
 }
 
@@ -120,6 +182,24 @@ mod tests {
         assert_eq!(toml.network["flannel"].vxlan.as_ref().unwrap().remotes.len(), 2);
         assert_eq!(toml.station[2].port, "flannel-v6.vxlan.2001:db8::2");
         assert_eq!(toml.port["flannel-v6.1"].mac.unwrap().to_string(), "0e:2b:c0:00:02:01");
+    }
+
+    #[test]
+    fn bare_packets_are_routed_to_peers_of_ipv4() {
+        let packets = Packets {
+            device: "flannel0".to_owned(),
+            local: Ipv4Addr::new(192, 0, 2, 1),
+            l4_port: 8285,
+            own: "10.5.1.0/24".parse().unwrap(),
+            mtu: 1472,
+        };
+        let peers = [peer("10.5.2.0/24", "192.0.2.2", 2), peer("fd00:0:0:2::/64", "2001:db8::2", 4)];
+        let config =
+            config::Config::new(packets.document(&peers)).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(config::check("", &config.to_toml()).unwrap(), config);
+        let compiled = config::compile(&config, &mut config::Ids::default());
+        assert_eq!((compiled.plan.check(), compiled.plan.tunnels.len()), (Ok(()), 1));
+        assert!(compiled.ports.contains_key("overlay.192.0.2.2"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Ports: where frames enter and leave the process. One [`PortIo`] is one queue of one device, owned by one worker.
 //!
-//! The trait is what tests replace; [`tap`] and [`nic`] are the drivers. A port moves octets and nothing else: it does not look into
+//! The trait is what tests replace; [`tap`], [`tun`] and [`nic`] are the drivers. A port moves octets and nothing else: it does not look into
 //! frames, parses no offload metadata on receiving, and never blocks. What goes wrong is told by [`Fault::of`], so
 //! that a worker decides by kind: wait, count a drop, or give the port up and say so.
 
@@ -15,10 +15,12 @@ mod nic;
 pub(crate) mod pipe;
 mod steering;
 mod tap;
+mod tun;
 pub mod udp;
 
 pub use nic::{Link, Nic, NicQueue};
 pub use tap::{Capabilities, Origin, QUEUES_MAX, Steering, Tap, TapQueue};
+pub use tun::TunQueue;
 
 /// One queue of a device: one frame in, one frame out, without blocking.
 pub trait PortIo: Send {

@@ -90,6 +90,18 @@ impl Tap {
         Self::completed(first, &name, queues, multi, Origin::Created)
     }
 
+    /// Creates a TUN device, which carries packets, likewise and with one queue. Its queue is for [`super::TunQueue`].
+    ///
+    /// # Errors
+    /// As [`Tap::create`].
+    pub fn create_tun() -> io::Result<Self> {
+        let first = open()?;
+        let flags = tun::IFF_TUN | tun::IFF_NO_PI | tun::IFF_VNET_HDR | tun::IFF_TUN_EXCL;
+        let name = tun::attach(first.as_fd(), PROVISIONAL_NAME, flags)
+            .map_err(tried("creating a TUN device (this needs CAP_NET_ADMIN)"))?;
+        Self::completed(first, &name, 1, 0, Origin::Created)
+    }
+
     /// Attaches to a persistent TAP of the calling thread's namespace. One made without `multi_queue` has one queue
     /// whatever is asked for: see [`Tap::queue_count`].
     ///

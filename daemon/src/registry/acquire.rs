@@ -123,6 +123,10 @@ pub enum Failed {
     OutOfSubnets,
     /// Somebody else was faster [`ATTEMPTS_MAX`] times.
     Outrun,
+    /// The only subnet that will do is leased to others.
+    Taken,
+    /// The only subnet that will do is none of the network's.
+    Unfit,
 }
 
 impl fmt::Display for Failed {
@@ -130,6 +134,8 @@ impl fmt::Display for Failed {
         f.write_str(match self {
             Self::OutOfSubnets => "out of subnets: every subnet from SubnetMin to SubnetMax is leased",
             Self::Outrun => "max retries reached trying to acquire a subnet: others were faster ten times",
+            Self::Taken => "the subnet is leased to another host",
+            Self::Unfit => "the subnet is none that the network's configuration hands out",
         })
     }
 }
@@ -143,6 +149,8 @@ pub struct Wish {
     pub holder: Holder,
     /// What we had before, as the subnet file tells.
     pub previous: Option<Subnets>,
+    /// No other will do, whatever we had before.
+    pub only: Option<Subnets>,
 }
 
 /// An acquisition under way.
@@ -210,6 +218,9 @@ impl Acquisition {
     }
 
     fn choose(&mut self, entries: &[Entry]) -> Step {
+        if self.wish.only.is_some_and(|only| !self.fits(only)) {
+            return Step::Failed(Failed::Unfit);
+        }
         let leases: Vec<(&Entry, Subnets)> =
             entries.iter().filter_map(|entry| Some((entry, entry.key.parse().ok()?))).collect();
         let is_ours = |entry: &Entry| {
@@ -218,7 +229,7 @@ impl Acquisition {
         // Should there be several, the last that was written is the one that others use.
         let ours = leases.iter().filter(|(entry, _)| is_ours(entry)).max_by_key(|(entry, _)| entry.written);
         if let Some(&(entry, subnets)) = ours {
-            if !self.fits(subnets) {
+            if !self.fits(subnets) || self.wish.only.is_some_and(|only| only != subnets) {
                 self.state = State::Deleting;
                 return Step::Ask(Request::Delete { key: entry.key.clone(), written: entry.written });
             }
@@ -226,6 +237,10 @@ impl Acquisition {
             return if entry.lease == 0 { self.write(target, 0) } else { self.grant(target) };
         }
         let is_free = |wanted: &Subnets| !leases.iter().any(|(_, subnets)| subnets.overlap(*wanted));
+        if let Some(only) = self.wish.only {
+            let target = Target { subnets: only, replaces: None };
+            return if is_free(&only) { self.grant(target) } else { Step::Failed(Failed::Taken) };
+        }
         let previous = self.wish.previous.filter(|&previous| self.fits(previous)).filter(is_free);
         let taken: Vec<Cidr> = leases.iter().flat_map(|(_, subnets)| subnets.iter()).collect();
         match previous.or_else(|| self.by_chance(&taken)) {

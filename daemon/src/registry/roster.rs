@@ -72,15 +72,22 @@ pub struct View {
 pub struct Roster {
     network: Network,
     own: Option<(Subnets, Holder)>,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, Known>,
     too_many: u64,
+}
+
+/// A key with what it says, read once: a thousand of them are looked at whenever one changes.
+#[derive(Debug)]
+struct Known {
+    entry: Entry,
+    read: Result<(Subnets, Holder), Broken>,
 }
 
 /// A lease that can be used as far as it alone can tell.
 struct Sound<'a> {
     entry: &'a Entry,
     subnets: Subnets,
-    holder: Holder,
+    holder: &'a Holder,
 }
 
 impl Roster {
@@ -96,7 +103,7 @@ impl Roster {
 
     /// Our own key, if the registry has it.
     pub fn own(&self) -> Option<&Entry> {
-        self.entries.get(&self.own.as_ref()?.0.to_string())
+        self.entries.get(&self.own.as_ref()?.0.to_string()).map(|known| &known.entry)
     }
 
     /// This is all there is.
@@ -112,7 +119,9 @@ impl Roster {
             self.too_many += 1;
             return;
         }
-        self.entries.insert(entry.key.clone(), entry);
+        let subnets = entry.key.parse::<Subnets>();
+        let read = subnets.and_then(|subnets| Ok((subnets, Holder::parse(&entry.value)?)));
+        self.entries.insert(entry.key.clone(), Known { entry, read });
     }
 
     /// A key was deleted, or its lease has expired.
@@ -129,10 +138,10 @@ impl Roster {
         let own_key = self.own.as_ref().map(|(own, _)| own.to_string());
         let mut sound = Vec::new();
         let mut refused = Vec::new();
-        for entry in self.entries.values().filter(|entry| Some(&entry.key) != own_key.as_ref()) {
-            match self.read(entry) {
+        for (key, known) in self.entries.iter().filter(|(key, _)| Some(*key) != own_key.as_ref()) {
+            match self.judge(known) {
                 Ok(lease) => sound.push(lease),
-                Err(broken) => refused.push((entry.key.clone(), broken)),
+                Err(broken) => refused.push((key.clone(), broken)),
             }
         }
         for lease in self.settle(sound, &mut refused) {
@@ -157,9 +166,10 @@ impl Roster {
         subnets.iter().filter(|&subnet| self.network.pool_for(subnet).is_some())
     }
 
-    fn read<'a>(&self, entry: &'a Entry) -> Result<Sound<'a>, Broken> {
-        let subnets: Subnets = entry.key.parse()?;
-        let holder = Holder::parse(&entry.value)?;
+    fn judge<'a>(&self, known: &'a Known) -> Result<Sound<'a>, Broken> {
+        let entry = &known.entry;
+        let (subnets, holder) = known.read.as_ref().map_err(|broken| *broken)?;
+        let subnets = *subnets;
         // flanneld's `udp` takes leases of every backend, and with it a cluster changes from one to another.
         if self.network.backend.lease_type().is_some_and(|wanted| wanted != holder.backend) {
             return Err(Broken::Backend);

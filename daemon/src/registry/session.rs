@@ -19,6 +19,7 @@ use tokio::time::Instant as Moment;
 
 use super::acquire::{Acquired, Acquisition, Answer, Failed, Request, Step, TTL_SECS, Wish};
 use super::etcd::{Change, Client, Error, Expected, Pair, Position, Watched};
+use super::network::Network;
 use super::roster::{Entry, Roster, View};
 use super::tenure::{Loss, Progress, Standing, Tenure};
 use crate::sys::clock;
@@ -27,6 +28,8 @@ use crate::sys::clock;
 pub const NEWS_MAX: usize = 16;
 /// How often everything is listed though the watch stands: whatever it may have missed holds so long at most.
 pub const RELIST: Duration = Duration::from_secs(600);
+/// How long to wait for the configuration before asking again, as flanneld.
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// After the first failure, and at most, so long nothing is asked.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -74,6 +77,30 @@ impl Session {
     /// See [`Error`].
     pub async fn document(&self) -> Result<Option<Vec<u8>>, Error> {
         self.client.get(&format!("{}/config", self.prefix)).await
+    }
+
+    /// Waits until there is a configuration document that makes sense. `on_trouble` is told why it takes long, each
+    /// reason once in a row.
+    pub async fn network(&self, mut on_trouble: impl FnMut(&str)) -> Network {
+        let mut said = String::new();
+        loop {
+            let why = match self.document().await {
+                Ok(Some(document)) => match Network::parse(&document) {
+                    Ok(network) => return network,
+                    Err(invalid) => invalid.to_string(),
+                },
+                Ok(None) => {
+                    "flannel config not found in etcd store. Did you create your config using etcdv3 API?"
+                        .to_owned()
+                }
+                Err(error) => error.to_string(),
+            };
+            if why != said {
+                on_trouble(&why);
+                said = why;
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 
     /// Gets a lease, however long etcd is away. `on_trouble` is told why it takes long.

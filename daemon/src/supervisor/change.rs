@@ -26,6 +26,15 @@ impl Supervisor {
         &self,
         edit: impl FnOnce(&Config, &Leases) -> Result<(Config, Leases), ApiError>,
     ) -> Result<Changes, ApiError> {
+        self.change_telling(edit, announcements)
+    }
+
+    /// [`Supervisor::change`] of which other events tell.
+    pub(super) fn change_telling(
+        &self,
+        edit: impl FnOnce(&Config, &Leases) -> Result<(Config, Leases), ApiError>,
+        announcements: impl FnOnce(&Changes) -> Vec<Event>,
+    ) -> Result<Changes, ApiError> {
         let mut state = self.state();
         let outcome = edit(&state.config, &state.leases).and_then(|(config, leases)| {
             let changes = self.replace(&mut state, config)?;

@@ -6,7 +6,7 @@ use config::{CompiledPort, PortKind};
 
 use super::links::Watched;
 use crate::link::{self, Interface, LinkState, Namespace};
-use crate::port::{Nic, Origin, PortIo, Steering, Tap};
+use crate::port::{Nic, Origin, PortIo, Steering, Tap, TunQueue};
 use crate::sys::tried;
 
 /// Everything that a device is made from. A port whose blueprint changes gets a new device, but for what [`serves`].
@@ -158,14 +158,20 @@ fn build_tap(whole: &Blueprint, blueprint: &config::Device, queues: usize) -> io
     let namespace = blueprint.netns.as_deref().map(Namespace::open).transpose()?;
     let queue_count = u16::try_from(queues).expect("workers are few");
     let exists = namespace.is_none() && link::find(&Namespace::current()?, &blueprint.ifname)?.is_some();
-    let tap = if exists { Tap::adopt(&blueprint.ifname, queue_count)? } else { Tap::create(queue_count)? };
+    let tap = if blueprint.tun.is_some() {
+        Tap::create_tun()?
+    } else if exists {
+        Tap::adopt(&blueprint.ifname, queue_count)?
+    } else {
+        Tap::create(queue_count)?
+    };
     if tap.queue_count() < queues {
         return Err(too_few_queues(whole, queues));
     }
     let interface = Interface {
         name: blueprint.ifname.clone(),
         namespace,
-        mac: Some(blueprint.mac.mac()),
+        mac: blueprint.tun.is_none().then(|| blueprint.mac.mac()),
         mtu: blueprint.mtu,
         addresses: blueprint.addresses.clone(),
         gateways: blueprint.gateways.clone(),
@@ -189,7 +195,11 @@ fn build_tap(whole: &Blueprint, blueprint: &config::Device, queues: usize) -> io
         watched: None,
         failed: None,
     };
-    let queues = tap.into_queues().into_iter().map(|queue| Box::new(queue) as Box<dyn PortIo>).collect();
+    let boxed = |queue| match blueprint.tun {
+        Some(router) => Box::new(TunQueue::new(queue, router, blueprint.mac)) as Box<dyn PortIo>,
+        None => Box::new(queue),
+    };
+    let queues = tap.into_queues().into_iter().map(boxed).collect();
     Ok((device, queues))
 }
 

@@ -15,6 +15,7 @@ mod device;
 mod links;
 mod live;
 mod operations;
+mod registry;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use std::time::Instant;
 
 use config::{Compiled, Config, Document, Ids, Leases};
 
-use crate::api::ApiError;
+use crate::api::{ApiError, RegistryInfo};
 use crate::events::{Event, EventKind, EventLog};
 use crate::link::Monitor;
 use crate::state::Opened;
@@ -63,6 +64,8 @@ pub struct Supervisor {
     /// Makes devices; tests have others than TAPs.
     build: Box<Build>,
     state: Mutex<State>,
+    /// How we stand with the overlay's registry, if it has one.
+    registry: Mutex<Option<RegistryInfo>>,
     /// Watches interfaces that are not ours, from the start to the end.
     monitor: Mutex<Option<Monitor>>,
 }
@@ -121,6 +124,7 @@ impl Supervisor {
                 underlays: BTreeMap::new(),
                 generation: 0,
             }),
+            registry: Mutex::default(),
             monitor: Mutex::default(),
         });
         watch::start(&supervisor).map_err(|error| change::refused("workers", &error))?;

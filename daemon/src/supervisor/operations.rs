@@ -100,15 +100,21 @@ impl Supervisor {
     /// # Errors
     /// The refusal, old or new.
     pub fn apply_text(&self, name: &str, text: Result<String, ApiError>) -> Result<Applied, ApiError> {
-        let changes = self.change(|_, leases| {
-            config::check_leased(name, &text?, leases).map_err(|report| invalid("configuration", &report))
+        let changes = self.change(|old, leases| {
+            let share = old.share();
+            let next = config::check_shared(name, &text?, leases, share.as_ref())
+                .map_err(|report| invalid("configuration", &report))?;
+            self.check_registry(old, &next.0)?;
+            Ok(next)
         })?;
         Ok(Applied { changes: view::changes(&changes), warnings: view::warnings(self, &self.state()) })
     }
 
     pub(super) fn edit(&self, edit: &Edit) -> Result<(), ApiError> {
         let change = |config: &Config, leases: &Leases| {
-            config.apply_leased(edit, leases).map_err(|error| refusal(edit, &error))
+            let next = config.apply_leased(edit, leases).map_err(|error| refusal(edit, &error))?;
+            self.check_registry(config, &next.0)?;
+            Ok(next)
         };
         self.change(change).map(drop)
     }
@@ -180,6 +186,6 @@ fn router_entry(edit: &RouterEdit) -> String {
     }
 }
 
-fn invalid(what: impl Into<String>, report: &Report) -> ApiError {
+pub(super) fn invalid(what: impl Into<String>, report: &Report) -> ApiError {
     ApiError::new(ErrorKind::Invalid, what, report.to_string())
 }

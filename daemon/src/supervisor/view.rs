@@ -8,7 +8,7 @@ use vswitch::Station;
 use wire::{DomainId, DropReason, Mac, PortId};
 
 use super::links::Watched;
-use super::{State, Supervisor, device, underlays};
+use super::{State, Supervisor, device, registry, underlays};
 use crate::api::{
     DropCount, DropInfo, Membership, NetworkInfo, PortInfo, PortState, StationInfo, StationKind, Status,
     Totals, Warning, WorkerInfo,
@@ -47,6 +47,7 @@ pub(super) fn status(supervisor: &Supervisor) -> Status {
         workers: tallies.iter().enumerate().map(|(index, tally)| worker(index, tally)).collect(),
         top_drops,
         underlays: underlays::infos(&state),
+        registry: supervisor.registry(),
         warnings: warnings(supervisor, &state),
     }
 }
@@ -119,7 +120,8 @@ pub(super) fn warnings(supervisor: &Supervisor, state: &State) -> Vec<Warning> {
         });
         failed.into_iter().chain(steering).chain(offload).chain(link)
     });
-    sentences.chain(devices).chain(underlays::warnings(state)).collect()
+    let registry = registry::warnings(supervisor.registry().as_ref());
+    sentences.chain(devices).chain(underlays::warnings(state)).chain(registry).collect()
 }
 
 pub(super) fn networks(supervisor: &Supervisor) -> Vec<NetworkInfo> {

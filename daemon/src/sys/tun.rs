@@ -10,6 +10,8 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::checked;
 
+/// IP packets, not Ethernet frames.
+pub const IFF_TUN: u16 = 0x0001;
 /// Ethernet frames, not IP packets.
 pub const IFF_TAP: u16 = 0x0002;
 /// No four-octet packet information in front.

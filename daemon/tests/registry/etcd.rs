@@ -32,10 +32,25 @@ pub(crate) struct Etcd {
 impl Etcd {
     /// Starts one and waits until it answers; `None` if it is not installed, and says so.
     pub(crate) async fn start() -> Option<Self> {
+        let address = Self::free_address();
+        let client = Client::new(vec![format!("http://{address}:2379").parse().unwrap()], None);
+        Self::start_with(address, "http", &[], &client).await
+    }
+
+    /// No two tests, and no two runs at the same time, have the same.
+    pub(crate) fn free_address() -> Ipv4Addr {
         static COUNT: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = std::process::id().to_be_bytes();
-        // No two tests, and no two runs at the same time, have the same.
-        let address = Ipv4Addr::new(127, high.max(1), low, COUNT.fetch_add(1, Ordering::Relaxed));
+        Ipv4Addr::new(127, high.max(1), low, COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The same at this address, with more words on its command line, asked by this client.
+    pub(crate) async fn start_with(
+        address: Ipv4Addr,
+        scheme: &'static str,
+        words: &[String],
+        client: &Client,
+    ) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let is_there =
             |(program, word)| Command::new(program).arg(word).stdout(Stdio::null()).status().is_ok();
@@ -46,9 +61,9 @@ impl Etcd {
             writeln!(std::io::stderr(), "SKIPPED {test}: {why}").expect("standard error is open");
             return None;
         }
-        let child = spawn(&directory, address);
+        let child = spawn(&directory, address, scheme, words);
         let etcd = Self { directory, address, child };
-        etcd.answers().await;
+        answers(client).await;
         Some(etcd)
     }
 
@@ -72,8 +87,8 @@ impl Etcd {
 
     /// Starts it again after [`Etcd::kill`].
     pub(crate) async fn again(&mut self) {
-        self.child = spawn(&self.directory, self.address);
-        self.answers().await;
+        self.child = spawn(&self.directory, self.address, "http", &[]);
+        answers(&self.client()).await;
     }
 
     /// Everything that it knew is lost.
@@ -94,17 +109,6 @@ impl Etcd {
     pub(crate) fn put(&self, key: &str, value: &str) {
         self.ctl(&["put", &format!("{PREFIX}/subnets/{key}"), value]);
     }
-
-    async fn answers(&self) {
-        let client = self.client();
-        let mut interval = tokio::time::interval(Duration::from_millis(50));
-        let answers = async {
-            while client.get("x").await.is_err() {
-                interval.tick().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, answers).await.expect("etcd answers");
-    }
 }
 
 impl Drop for Etcd {
@@ -115,13 +119,24 @@ impl Drop for Etcd {
     }
 }
 
-fn spawn(directory: &tempfile::TempDir, address: Ipv4Addr) -> Child {
-    let (clients, peers) = (format!("http://{address}:2379"), format!("http://{address}:2380"));
+async fn answers(client: &Client) {
+    let mut interval = tokio::time::interval(Duration::from_millis(50));
+    let answers = async {
+        while client.get("x").await.is_err() {
+            interval.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answers).await.expect("etcd answers");
+}
+
+fn spawn(directory: &tempfile::TempDir, address: Ipv4Addr, scheme: &str, words: &[String]) -> Child {
+    let (clients, peers) = (format!("{scheme}://{address}:2379"), format!("http://{address}:2380"));
     let mut command = Command::new("etcd");
     command.args(["--name", "test", "--data-dir"]).arg(directory.path().join("data"));
     command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
     command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
     command.args(["--initial-cluster", &format!("test={peers}"), "--heartbeat-interval", "50"]);
+    command.args(words);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -138,6 +153,7 @@ pub(crate) fn wish(host: u16, previous: Option<&str>) -> Wish {
         network: Network::parse(VXLAN.as_bytes()).unwrap(),
         holder: Holder::parse(lease_of(host).as_bytes()).unwrap(),
         previous: previous.map(|key| key.parse().unwrap()),
+        only: None,
     }
 }
 

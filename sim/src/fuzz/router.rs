@@ -108,6 +108,7 @@ fn gateway(choices: &mut Unstructured<'_>, domain: u16) -> Result<Gateway> {
             isolated: bits & 0x60 == 0x60,
             separate_stations: bits & 0x90 == 0x90,
             advertise: bits & 8 != 0,
+            sole: None,
         })
     };
     let mut addresses = vec![v4(number, ROUTER), v6(number, ROUTER)];

@@ -27,8 +27,12 @@ impl Neighbours {
     pub fn configure(&mut self, turn: &mut Turn, plan: &RouterPlan) {
         let mut earlier = core::mem::take(&mut self.links);
         let mut moved = BTreeSet::new();
-        // In an overlay nobody is asked or told anything.
-        let has_link = |gateway: &&Gateway| !matches!(gateway.side, Side::Overlay(_));
+        // In an overlay, and where one station stands for all, nobody is asked or told anything.
+        let has_link = |gateway: &&Gateway| match gateway.side {
+            Side::Network(policy) => policy.sole.is_none(),
+            Side::Uplink => true,
+            Side::Overlay(_) => false,
+        };
         for gateway in plan.gateways.iter().filter(has_link) {
             let link = earlier.get_mut(gateway.domain.index()).and_then(Option::take);
             if let Some(link) = &link {

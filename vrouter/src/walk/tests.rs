@@ -526,6 +526,20 @@ fn isolated_networks_meet_only_at_what_is_published() {
 }
 
 #[test]
+fn behind_a_sole_station_nobody_is_asked_for() {
+    let mut alone = plan();
+    let sole = UnicastMac::new(Mac([6, 0, 0, 0, 0, 7]));
+    for gateway in alone.gateways.iter_mut().filter(|gateway| gateway.domain == B) {
+        gateway.side = Side::Network(NetworkPolicy { sole, ..NetworkPolicy::default() });
+    }
+    let mut world = World::new(plan());
+    world.plan = alone;
+    world.configure();
+    let packet = udp(("172.16.0.2", 1), ("172.17.9.9", 2));
+    check(&mut world, &[(A, packet, "2 Udp 172.16.0.2:1 > 172.17.9.9:2 ttl 63")]);
+}
+
+#[test]
 fn an_address_that_is_one_stations_as_a_whole() {
     let mut paired = plan();
     let pair = |outside: &str, inside: &str| OneToOne {

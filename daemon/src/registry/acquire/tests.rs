@@ -17,6 +17,7 @@ fn wish(network: &str, host: u8, previous: Option<&str>) -> Wish {
         network: Network::parse(network.as_bytes()).unwrap(),
         holder: Holder::parse(holder.as_bytes()).unwrap(),
         previous: previous.map(|key| key.parse().unwrap()),
+        only: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! An etcd v3 server, spoken to through its JSON gateway: HTTP/1.1 on the port where gRPC is, too.
 //!
 //! The gateway is on by default from etcd 3.4 (`--enable-grpc-gateway`), and asks for no protocol compiler, no HTTP/2
-//! and no crate but that for base64. The price is some octets, and a watch that has to be read line by line. Without TLS:
-//! an endpoint with `https` is refused as such.
+//! and no crate but that for base64. The price is some octets, and a watch that has to be read line by line. Endpoints
+//! with `https` are spoken to through TLS ([`Tls`]).
 //!
 //! One connection a request, one for a watch. A server that cannot be connected to, or says that it is not available, is passed over
 //! for the next, beginning with the one that answered last. Anything else that goes wrong ends the request: whether it
@@ -22,13 +22,15 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-mod endpoint;
 mod message;
+mod tls;
 mod watch;
 
-pub use endpoint::{Endpoint, NotAnEndpoint};
+pub use config::{EtcdEndpoint as Endpoint, NotAnEtcdEndpoint as NotAnEndpoint};
+pub use tls::Tls;
 pub use watch::{Change, Watch, Watched};
 
 use message::{
@@ -59,6 +61,7 @@ const UNAUTHENTICATED: i64 = 16;
 pub struct Client {
     endpoints: Vec<Endpoint>,
     credentials: Option<(String, String)>,
+    tls: Option<Tls>,
     token: Mutex<Option<String>>,
     /// The endpoint that answered last.
     good: AtomicUsize,
@@ -141,7 +144,13 @@ pub enum Expected {
 impl Client {
     /// A client; nothing is connected yet. The credentials are a user's name and password.
     pub fn new(endpoints: Vec<Endpoint>, credentials: Option<(String, String)>) -> Self {
-        Self { endpoints, credentials, token: Mutex::new(None), good: AtomicUsize::new(0) }
+        Self { endpoints, credentials, tls: None, token: Mutex::new(None), good: AtomicUsize::new(0) }
+    }
+
+    /// The same, which trusts and shows these certificates where an endpoint has `https`.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The value of one key.
@@ -282,7 +291,7 @@ impl Client {
             let endpoint = &self.endpoints[index];
             // Beforehand: whoever is cut off while he waits for this one begins with the next.
             self.good.store(index + 1, Ordering::Relaxed);
-            let rejection = match exchange(endpoint, path, json, token.as_deref()).await {
+            let rejection = match exchange(endpoint, self.tls.as_ref(), path, json, token.as_deref()).await {
                 Ok(response) => {
                     self.good.store(index, Ordering::Relaxed);
                     return Ok(response);
@@ -320,12 +329,13 @@ impl From<Rejection> for Error {
 
 async fn exchange(
     endpoint: &Endpoint,
+    tls: Option<&Tls>,
     path: &str,
     json: &[u8],
     token: Option<&str>,
 ) -> Result<Response<Incoming>, Rejection> {
     let not_sent = |why: String| Rejection { why, code: None, was_sent: false };
-    let stream = tokio::time::timeout(CONNECT_MAX, connect(endpoint))
+    let stream = tokio::time::timeout(CONNECT_MAX, connect(endpoint, tls))
         .await
         .map_err(|_| not_sent(format!("no connection within {CONNECT_MAX:?}")))?
         .map_err(|error| not_sent(error.to_string()))?;
@@ -358,7 +368,12 @@ async fn exchange(
     Err(Rejection { why, code: Some(if is_away { UNAVAILABLE } else { refusal.code }), was_sent: true })
 }
 
-async fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
+/// A connection, plain or within TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<Box<dyn Stream>> {
     let stream = TcpStream::connect((endpoint.host(), endpoint.l4_port())).await?;
     let socket = socket2::SockRef::from(&stream);
     let tenth = SILENCE_MAX / 10;
@@ -366,7 +381,12 @@ async fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
         socket2::TcpKeepalive::new().with_time(4 * tenth).with_interval(2 * tenth).with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
-    Ok(stream)
+    if !endpoint.is_tls() {
+        return Ok(Box::new(stream));
+    }
+    let tls =
+        tls.ok_or_else(|| io::Error::other("it wants TLS, and no authorities' certificates are given"))?;
+    Ok(Box::new(tls.connect(endpoint.host(), stream).await?))
 }
 
 async fn collect(body: Incoming) -> Result<Bytes, Error> {

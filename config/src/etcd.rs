@@ -1,4 +1,6 @@
-//! Where a server is: `http://HOST:PORT`, as in `--etcd-endpoints`.
+//! Where an etcd server is: `http://HOST:PORT` or `https://HOST:PORT`, as in flanneld's `--etcd-endpoints`.
+//!
+//! Owns nothing and opens nothing; names are resolved by who connects.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,26 +9,32 @@ use std::str::FromStr;
 /// etcd's port for clients (IANA).
 const L4_PORT: u16 = 2379;
 
-/// A server.
+/// A server, and whether it is spoken to through TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct EtcdEndpoint {
     host: String,
     l4_port: u16,
+    is_tls: bool,
 }
 
-impl Endpoint {
+impl EtcdEndpoint {
     /// Its name or address.
-    pub(super) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.host
     }
 
     /// Where it listens.
-    pub(super) const fn l4_port(&self) -> u16 {
+    pub const fn l4_port(&self) -> u16 {
         self.l4_port
+    }
+
+    /// Whether it is spoken to through TLS.
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for EtcdEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.parse::<Ipv6Addr>() {
             Ok(address) => write!(f, "[{address}]:{}", self.l4_port),
@@ -37,31 +45,26 @@ impl fmt::Display for Endpoint {
 
 /// Why a text names no server that we can speak to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotAnEndpoint(String);
+pub struct NotAnEtcdEndpoint(String);
 
-impl fmt::Display for NotAnEndpoint {
+impl fmt::Display for NotAnEtcdEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for NotAnEndpoint {}
+impl std::error::Error for NotAnEtcdEndpoint {}
 
-impl FromStr for Endpoint {
-    type Err = NotAnEndpoint;
+impl FromStr for EtcdEndpoint {
+    type Err = NotAnEtcdEndpoint;
 
-    fn from_str(url: &str) -> Result<Self, NotAnEndpoint> {
-        let refused = |why: &str| NotAnEndpoint(format!("etcd endpoint {url:?}: {why}"));
-        let rest = match url.split_once("://") {
-            None => url,
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err(refused(
-                    "TLS is not supported; let etcd listen on http:// on the loopback interface or a trusted network, \
-                     or put a TLS proxy in between",
-                ));
-            }
-            Some(_) => return Err(refused("only http:// is supported")),
+    fn from_str(url: &str) -> Result<Self, NotAnEtcdEndpoint> {
+        let refused = |why: &str| NotAnEtcdEndpoint(format!("etcd endpoint {url:?}: {why}"));
+        let (is_tls, rest) = match url.split_once("://") {
+            None => (false, url),
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return Err(refused("it begins with neither http:// nor https://")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
@@ -84,7 +87,8 @@ impl FromStr for Endpoint {
             None if port.is_empty() => Some(L4_PORT),
             None => None,
         };
-        Ok(Self { host, l4_port: l4_port.ok_or_else(|| refused("its port is no number from 1 to 65535"))? })
+        let l4_port = l4_port.ok_or_else(|| refused("its port is no number from 1 to 65535"))?;
+        Ok(Self { host, l4_port, is_tls })
     }
 }
 
@@ -100,8 +104,13 @@ mod tests {
             ("127.0.0.1:2379", "127.0.0.1:2379"),
             ("http://[FD00:0::1]:2380", "[fd00::1]:2380"),
         ] {
-            assert_eq!(url.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(endpoint.to_owned()));
+            assert_eq!(
+                url.parse::<EtcdEndpoint>().map(|endpoint| endpoint.to_string()),
+                Ok(endpoint.to_owned())
+            );
         }
+        let is_tls = |url: &str| url.parse::<EtcdEndpoint>().map(|endpoint| endpoint.is_tls());
+        assert_eq!((is_tls("http://a"), is_tls("a"), is_tls("https://a")), (Ok(false), Ok(false), Ok(true)));
     }
 
     #[test]
@@ -115,10 +124,9 @@ mod tests {
             ("http://host:65536", "its port"),
             ("http://[fd00::1]2380", "its port"),
             ("http://[host]:1", "no IPv6 address"),
-            ("https://host:2379", "TLS is not supported"),
-            ("unix:///run/etcd", "only http://"),
+            ("unix:///run/etcd", "neither http:// nor https://"),
         ] {
-            let error = url.parse::<Endpoint>().unwrap_err().to_string();
+            let error = url.parse::<EtcdEndpoint>().unwrap_err().to_string();
             assert!(error.contains(words) && error.contains(url), "{error}");
         }
     }
