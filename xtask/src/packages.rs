@@ -14,6 +14,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-scapy", "scapy"),
     ("etcd-server", "etcd"),
     ("etcd-client", "etcdctl"),
+    ("docker.io", "dockerd"),
+    ("busybox-static", "busybox"),
+    ("openssl", "openssl"),
 ];
 
 /// Installs what is missing if we may; otherwise says what to do. Without them the tests that need them skip loudly.
@@ -31,8 +34,10 @@ pub(crate) fn install_missing() -> Result<(), Failed> {
         return Ok(());
     }
     println!("xtask: installing {list}");
-    let apt =
-        |arguments: &[&str]| Step::new("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive").run();
+    let apt = |arguments: &[&str]| {
+        let step = Step::new("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        step.env("RUNLEVEL", "1").run() // Services that come along, dockerd and etcd, are not started.
+    };
     apt(&["update", "--quiet"])?;
     let mut arguments = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
     arguments.extend(missing);

@@ -29,7 +29,7 @@ pub(crate) struct Machine {
     pub(crate) number: u8,
 }
 
-/// A running `tapestry flanneld`.
+/// A running `tapestry flanneld` or `tapestry run`.
 pub(crate) struct Flanneld {
     child: Child,
     manager: UnixDatagram,
@@ -75,6 +75,13 @@ pub(crate) fn output(space: &Namespace, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Whether one packet of so many octets gets from one address to another and back.
+pub(crate) fn reaches(space: &Namespace, from: &str, to: &str, len: &str) -> bool {
+    let mut command = Command::new("ping");
+    command.args(["-c", "1", "-W", "1", "-M", "do", "-s", len, "-I", from, to]);
+    space.run(|| command.output()).unwrap().unwrap().status.success()
+}
+
 /// Runs commands, a line each.
 pub(crate) fn run(space: &Namespace, lines: &str) {
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -110,6 +117,16 @@ impl Lan {
 
     pub(crate) fn configure(&self, document: &str) {
         self.ctl(&["put", &format!("{PREFIX}/config"), document]);
+    }
+
+    /// Stops etcd in its tracks, or lets it go on.
+    pub(crate) fn signal_etcd(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.etcd.id().try_into().unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// Everything that etcd knew is lost.
+    pub(crate) fn empty_etcd(&self) {
+        std::fs::remove_dir_all(self.directory.path().join("data")).unwrap();
     }
 
     pub(crate) fn kill_etcd(&mut self) {
@@ -196,14 +213,36 @@ impl Machine {
 
     /// Starts flanneld with these flags beside those that every test needs.
     pub(crate) fn start(&self, flags: &[&str]) -> Flanneld {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
+        command.args(["flanneld", "-etcd-endpoints", &format!("http://{SERVER}:2379")]);
+        command.arg("--subnet-file").arg(self.subnet_file()).args(flags);
+        self.launch(command)
+    }
+
+    /// Starts `tapestry run` with this configuration.
+    pub(crate) fn switch(&self, config: &str) -> Flanneld {
+        let file = self.directory.path().join("config.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
+        command.arg("--socket").arg(self.directory.path().join("socket")).args(["run", "-c"]).arg(file);
+        self.launch(command)
+    }
+
+    /// What `tapestry run` answers on this host.
+    pub(crate) fn ask(&self, words: &[&str]) -> serde_json::Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
+        command.arg("--socket").arg(self.directory.path().join("socket")).args(words).arg("--json");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn launch(&self, mut command: Command) -> Flanneld {
         let notify = self.directory.path().join("notify");
         drop(std::fs::remove_file(&notify));
         let manager = UnixDatagram::bind(&notify).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let log = self.directory.path().join("log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
-        command.args(["flanneld", "-etcd-endpoints", &format!("http://{SERVER}:2379")]);
-        command.arg("--subnet-file").arg(self.subnet_file()).args(flags);
         command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(std::fs::File::create(&log).unwrap());
         let child = self.space.run(|| command.spawn()).unwrap().unwrap();

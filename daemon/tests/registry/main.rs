@@ -7,8 +7,12 @@
 
 mod away;
 mod cluster;
+mod docker;
 mod etcd;
 mod flanneld;
 mod lan;
 mod leases;
 mod nonsense;
+mod overlay;
+mod packets;
+mod tls;
