@@ -148,6 +148,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_peer_takes_a_kibibyte_at_most() {
+        let octets = octets_per_peer();
+        assert!(octets <= 1024.0, "a peer takes {octets} octets");
+    }
+
+    #[test]
     fn frames_come_back_and_nothing_is_allocated() {
         let mut tunnelled = Tunnelled::new(10);
         assert_eq!(allocation_counter::measure(|| tunnelled.pass()).count_total, 0);

@@ -122,6 +122,8 @@ pub struct Tunnel {
     /// Longest packet that is wanted inside. What fits the underlay holds if it is less
     /// ([`Compiled::follow_underlay`]).
     pub mtu: u16,
+    /// Whether that is what fits the interface below. If not, the configuration says how much does.
+    pub follows_interface: bool,
 }
 
 impl Compiled {

@@ -16,10 +16,10 @@ use crate::spec::{
 pub(crate) const IFNAME_LEN_MAX: usize = 15;
 
 /// What the domain of an overlay's tunnels is called. No network may have the name beside one.
-pub(crate) const OVERLAY: &str = "overlay";
+pub const OVERLAY: &str = "overlay";
 
 /// What the uplink's domain and port are called. No network and no port of the user's may have the name.
-pub(crate) const UPLINK: &str = "uplink";
+pub const UPLINK: &str = "uplink";
 
 /// The port's MAC address: as given, or 02:42 and its first IPv4 address (as Docker does), or derived from its name.
 /// The last is the same on every host, so ports of one stretched network need different names or given addresses.
@@ -257,6 +257,14 @@ pub(crate) fn peer_mac(peer: &PeerSpec) -> Mac {
 
 fn end_mac(address: IpAddr) -> Mac {
     mac_of_name(&address.to_string(), "vtep")
+}
+
+/// What the hosts' network is taken to carry where nobody says: Ethernet's.
+const UNDERLAY_MTU_DEFAULT: u16 = 1500;
+
+/// The longest packet that fits a datagram of a configuration's underlay.
+pub(crate) fn configured_mtu(underlay: Option<u16>, format: Format, local: IpAddr) -> u16 {
+    inner_mtu(underlay.unwrap_or(UNDERLAY_MTU_DEFAULT), format, local)
 }
 
 /// The longest packet that fits a datagram.

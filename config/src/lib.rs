@@ -48,6 +48,7 @@ use serde::Serialize;
 
 pub use address::Addresses;
 pub use compile::{Compiled, CompiledPort, Device, Nic, PortKind, Tunnel, compile};
+pub use derive::{OVERLAY, UPLINK};
 pub use diff::{Change, Changes, diff};
 pub use edit::{Edit, EditError, RouterEdit};
 pub use ends::{AclEnd, Inside, NotAnEnd, Prefix};

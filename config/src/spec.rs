@@ -162,14 +162,10 @@ pub struct VxlanSpec {
     /// The other ends.
     #[serde(default, with = "text::list", skip_serializing_if = "Vec::is_empty")]
     pub remotes: Vec<IpAddr>,
-    /// Longest packet that the hosts' own network carries, 1280 to 65535; default 1500. Live, the MTU of the interface that
-    /// has the local address holds.
-    #[serde(default = "underlay_mtu")]
-    pub underlay_mtu: u16,
-}
-
-fn underlay_mtu() -> u16 {
-    1500
+    /// Longest packet that the hosts' own network carries, 1280 to 65535; default: live, the MTU of the interface that has
+    /// the local address, as it changes; otherwise 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub underlay_mtu: Option<u16>,
 }
 
 fn vxlan_port() -> u16 {
@@ -287,10 +283,10 @@ pub struct OverlaySpec {
     /// This host's end.
     #[serde(with = "text::one")]
     pub local: IpAddr,
-    /// Longest packet that the hosts' own network carries, 1280 to 65535; default 1500. Live, the MTU of the interface that
-    /// has the local address holds.
-    #[serde(default = "underlay_mtu")]
-    pub underlay_mtu: u16,
+    /// Longest packet that the hosts' own network carries, 1280 to 65535; default: live, the MTU of the interface that has
+    /// the local address, as it changes; otherwise 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub underlay_mtu: Option<u16>,
     /// Whether hosts that are neighbours on the uplink are reached without a tunnel; default no.
     #[serde(default)]
     pub direct_routing: bool,

@@ -113,6 +113,24 @@ fn what_fits_a_tunnel_follows_the_interface_below() {
 }
 
 #[test]
+fn a_written_underlay_mtu_stays_whatever_the_interface_says() {
+    let written = OVERLAY_VXLAN.replace("[overlay]\n", "[overlay]\nunderlay_mtu = 1400\n");
+    assert_ne!(written, OVERLAY_VXLAN);
+    let mut compiled = compiled(&written);
+    let mtu = |compiled: &config::Compiled| {
+        let id = compiled.ports["overlay.192.168.77.2"].id;
+        compiled.plan.switch.ports.iter().find(|port| port.id == id).unwrap().mtu
+    };
+    let local = compiled.plan.underlays[0].local.to_string();
+    for interface in [1500, 1300, 9000] {
+        assert!(!compiled.follow(&local, interface));
+        assert_eq!(mtu(&compiled), 1350);
+    }
+    compiled.leave_to_sockets();
+    assert_eq!(compiled.plan.underlays[0].takes, Egress::ALL);
+}
+
+#[test]
 fn the_example_shows_every_key() {
     let config = accepted(EXAMPLE);
     let compiled = compile(&config, &mut Ids::default());

@@ -123,7 +123,7 @@ fn document() -> impl Strategy<Value = Document> {
                 port: 4789,
                 local: "192.0.2.1".parse().expect("an address"),
                 remotes: Vec::new(),
-                underlay_mtu: 1500,
+                underlay_mtu: None,
             });
             (format!("n{index}"), spec)
         },

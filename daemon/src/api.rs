@@ -14,16 +14,18 @@ use wire::Mac;
 use crate::events::{Event, Subscription};
 
 mod investigate;
+mod overlay;
 mod router;
 
 pub use investigate::*;
+pub use overlay::*;
 pub use router::*;
 
 /// What the control socket may ask of the switch. The supervisor implements it; tests use a fake.
 ///
 /// Calls block until the change holds on every worker or has been refused whole; the server runs each on a thread of
 /// its own. A call may come while another runs, so the implementation orders them.
-pub trait Operations: RouterOperations + Investigation {
+pub trait Operations: RouterOperations + OverlayOperations + Investigation {
     /// The switch on one screen.
     fn status(&self) -> Result<Status, ApiError>;
 
@@ -249,6 +251,9 @@ pub struct UnderlayInfo {
     pub receive: String,
     /// How many remote ends are reached by it.
     pub remotes: u64,
+    /// Longest packet inside its tunnels; absent without any.
+    #[serde(default)]
+    pub mtu: Option<u32>,
     /// What the network, or this host, has said of datagrams to them; nothing if all is well.
     pub troubles: Vec<TroubleInfo>,
 }

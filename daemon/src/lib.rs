@@ -13,6 +13,7 @@
 //! - [`log`], [`notify`]: what is told to people who read logs, and to the service manager.
 //! - [`overlay`]: the subnet and the peers that a switch has from a registry.
 //! - [`port`]: one queue of one device as a [`port::PortIo`], and the TAP driver behind it. The packet path's only door.
+//! - `reach`: asking a tunnel's other end whether it works.
 //! - [`registry`]: which hosts there are and which subnet each has, kept in etcd as flannel keeps it.
 //! - [`worker`]: the threads that move frames: read, hand to the node, write.
 //! - [`supervisor`]: what the switch is at the moment, and the only one who changes it.
@@ -30,6 +31,7 @@ pub mod log;
 pub mod notify;
 pub mod overlay;
 pub mod port;
+mod reach;
 pub mod registry;
 pub mod replay;
 pub mod run;

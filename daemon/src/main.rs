@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Acl(command) => cli::finish(cli::router::ask_acl(command, &common)),
         Command::Nat(command) => cli::finish(cli::router::ask_nat(command, &common)),
         Command::Neigh(command) => cli::finish(cli::router::ask_neigh(command, &common)),
+        Command::Peer(command) => cli::finish(cli::ask_peer(&command, &common)),
+        Command::Overlay(command) => cli::finish(cli::ask_overlay(&command, &common)),
         Command::Drops(args) => cli::finish(cli::ask_drops(&args, &common)),
         Command::Events(args) => cli::finish(cli::ask_events(&args, &common)),
         Command::Apply(args) => cli::finish(cli::ask_apply(&args, &common)),

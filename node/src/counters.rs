@@ -6,10 +6,12 @@
 use alloc::vec::Vec;
 
 use encap::UnderlayId;
-use wire::{DropReason, PortId};
+use wire::{DropReason, Instant, PortId};
+
+use crate::drops::Drops;
 
 /// What one port has seen. Frames are counted as the device delivers them: a super-segment is one frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct PortCounters {
     /// Frames that entered.
     pub rx_frames: u64,
@@ -20,13 +22,9 @@ pub struct PortCounters {
     /// Octets likewise.
     pub tx_bytes: u64,
     /// Frames dropped here by reason: `deliver.*` on leaving through this port, all others on entering it.
-    pub drops: [u64; DropReason::COUNT],
-}
-
-impl Default for PortCounters {
-    fn default() -> Self {
-        Self { rx_frames: 0, rx_bytes: 0, tx_frames: 0, tx_bytes: 0, drops: [0; DropReason::COUNT] }
-    }
+    pub drops: Drops,
+    /// When the last frame entered.
+    pub heard: Option<Instant>,
 }
 
 impl PortCounters {
@@ -35,8 +33,9 @@ impl PortCounters {
         self.rx_bytes += other.rx_bytes;
         self.tx_frames += other.tx_frames;
         self.tx_bytes += other.tx_bytes;
-        for (sum, count) in self.drops.iter_mut().zip(other.drops) {
-            *sum += count;
+        self.heard = self.heard.max(other.heard);
+        for (reason, count) in other.drops.iter() {
+            self.drops.add(reason, count);
         }
     }
 }
@@ -156,15 +155,15 @@ impl Counters {
         self.dropped += 1;
         self.gone.rx_frames += 1;
         self.gone.rx_bytes += bytes;
-        self.gone.drops[reason.index()] += 1;
+        self.gone.drops.add(reason, 1);
     }
 
     /// Dropped frames by reason, over all ports that ever were.
     pub fn drops(&self) -> [u64; DropReason::COUNT] {
-        let mut total = self.gone.drops;
-        for port in self.ports.iter().chain(&self.underlays) {
-            for (sum, count) in total.iter_mut().zip(port.drops) {
-                *sum += count;
+        let mut total = [0; DropReason::COUNT];
+        for port in self.ports.iter().chain(&self.underlays).chain([&self.gone]) {
+            for (reason, count) in port.drops.iter() {
+                total[reason.index()] += count;
             }
         }
         total

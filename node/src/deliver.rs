@@ -184,6 +184,6 @@ impl<'a> Delivery<'a> {
     }
 
     fn count_drop(&mut self, (port, reason): Undelivered) {
-        self.counters.port_mut(port).drops[reason.index()] += 1;
+        self.counters.port_mut(port).drops.add(reason, 1);
     }
 }

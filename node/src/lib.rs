@@ -22,6 +22,7 @@ extern crate std;
 
 mod counters;
 mod deliver;
+mod drops;
 mod event;
 mod outbox;
 mod plan;
@@ -30,6 +31,7 @@ mod tests;
 mod trace;
 
 pub use counters::{Counters, PortCounters};
+pub use drops::Drops;
 pub use event::{Event, Flush, Gossip, Notice};
 pub use outbox::{Dropped, Outbox, Send};
 pub use plan::{Plan, PlanError};
@@ -210,12 +212,12 @@ impl Node {
 
     /// Frames of `port` were lost outside: no walk, but a name and a counter.
     pub fn lost_outside(&mut self, port: PortId, reason: DropReason, count: u64) {
-        self.counters.port_mut(port).drops[reason.index()] += count;
+        self.counters.port_mut(port).drops.add(reason, count);
     }
 
     /// Datagrams of `underlay` were lost outside, nobody knows whose: no walk, but a name and a counter.
     pub fn lost_at_underlay(&mut self, underlay: UnderlayId, reason: DropReason, count: u64) {
-        self.counters.underlay_mut(underlay).drops[reason.index()] += count;
+        self.counters.underlay_mut(underlay).drops.add(reason, count);
     }
 
     /// The shell had a frame of `bytes` octets whose port went before the frame could enter.
@@ -243,7 +245,7 @@ impl Node {
 
     /// The walk of what a device delivers. A tunnel's port has no device.
     fn walk(&mut self, now: Instant, port: PortId, mut frame: FrameBuf, out: &mut Outbox) {
-        self.enters(port, frame.len());
+        self.enters(now, port, frame.len());
         let parsed =
             if self.tunnels.is_tunnel(port) { Err(DropReason::NoPort) } else { frame.parse_offload() };
         match parsed {
@@ -267,14 +269,14 @@ impl Node {
         let len = frame.len();
         match self.tunnels.admit(underlay, from, ecn, &mut frame) {
             Ok(port) => {
-                self.enters(port, len);
+                self.enters(now, port, len);
                 if frame.offload == Offload::NONE {
                     frame.offload = segment::unfinished(frame.bytes(), 0, self.switch.mtu(port));
                 }
                 self.walk_on(now, port, frame, out);
             }
             Err(Refused { port: Some(port), reason }) => {
-                self.enters(port, len);
+                self.enters(now, port, len);
                 out.discard(port, reason, frame);
                 self.end_in_drop(port, reason);
             }
@@ -297,15 +299,16 @@ impl Node {
         let seen = self.counters.underlay_mut(underlay);
         seen.rx_frames += 1;
         seen.rx_bytes += len as u64;
-        seen.drops[reason.index()] += 1;
+        seen.drops.add(reason, 1);
     }
 
     #[inline]
-    fn enters(&mut self, port: PortId, len: usize) {
+    fn enters(&mut self, now: Instant, port: PortId, len: usize) {
         self.counters.received += 1;
         let seen = self.counters.port_mut(port);
         seen.rx_frames += 1;
         seen.rx_bytes += len as u64;
+        seen.heard = Some(now);
     }
 
     /// The walk of a frame, and its one ending. What the router has made on the way leaves after it.

@@ -116,7 +116,7 @@ fn a_drop_returns_its_buffer_and_is_counted_where_it_entered() {
     let (mut node, mut out) = node();
     arrives(&mut node, &mut out, 1, &frame(2, 1)[..13]);
     assert!(sent(&mut out).is_empty());
-    assert_eq!(node.counters().ports[1].drops[DropReason::Runt.index()], 1);
+    assert_eq!(node.counters().ports[1].drops.of(DropReason::Runt), 1);
     assert_eq!((node.counters().dropped, out.pool.spare_count()), (1, 1));
 }
 
@@ -307,10 +307,10 @@ fn datagrams_are_counted_where_they_belong() {
     let counters = node.counters();
     assert!(counters.balance());
     let (tunnel, underlay) = (&counters.ports[2], &counters.underlays[0]);
-    assert_eq!((tunnel.rx_frames, tunnel.drops[DropReason::NoPort.index()]), (2, 1));
-    assert_eq!((underlay.rx_frames, underlay.drops[DropReason::UnlistedPeer.index()]), (1, 1));
-    assert_eq!(underlay.drops[DropReason::Overrun.index()], 3);
-    assert_eq!(counters.gone.drops[DropReason::NoPort.index()], 1);
+    assert_eq!((tunnel.rx_frames, tunnel.drops.of(DropReason::NoPort)), (2, 1));
+    assert_eq!((underlay.rx_frames, underlay.drops.of(DropReason::UnlistedPeer)), (1, 1));
+    assert_eq!(underlay.drops.of(DropReason::Overrun), 3);
+    assert_eq!(counters.gone.drops.of(DropReason::NoPort), 1);
     assert_eq!(counters.drops()[DropReason::NoPort.index()], 2);
 }
 

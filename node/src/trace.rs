@@ -241,7 +241,7 @@ fn sent_before_the_end(steps: &[Step]) -> usize {
 /// The ports at which a drop was counted in between, and why.
 fn refusals(before: &Counters, after: &Counters) -> impl Iterator<Item = (PortId, DropReason)> {
     let grew = |index: usize, reason: DropReason| {
-        let of = |counters: &Counters| counters.ports.get(index).map_or(0, |port| port.drops[reason.index()]);
+        let of = |counters: &Counters| counters.ports.get(index).map_or(0, |port| port.drops.of(reason));
         of(after) > of(before)
     };
     let ports = (0..=u16::MAX).map(PortId).take(after.ports.len());

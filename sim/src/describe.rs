@@ -152,13 +152,11 @@ fn node_counters(counters: &Counters) -> Vec<(String, u64)> {
 }
 
 fn port_counters(at: &str, seen: &PortCounters) -> Vec<(String, u64)> {
-    let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, drops } = seen;
+    let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, drops, heard: _ } = seen;
     let mut lines: Vec<(String, u64)> =
         [("rx_frames", rx_frames), ("rx_bytes", rx_bytes), ("tx_frames", tx_frames), ("tx_bytes", tx_bytes)]
             .map(|(name, count)| (format!("{at}.{name}"), *count))
             .to_vec();
-    for (reason, count) in DropReason::ALL.iter().zip(drops) {
-        lines.push((format!("{at}.drop.{}", reason.id()), *count));
-    }
+    lines.extend(drops.iter().map(|(reason, count)| (format!("{at}.drop.{}", reason.id()), count)));
     lines
 }

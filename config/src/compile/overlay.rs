@@ -75,7 +75,7 @@ impl Compiler<'_> {
             mac: ours(overlay),
             addresses: Vec::new(),
             subnets: Vec::new(),
-            mtu: derive::inner_mtu(overlay.underlay_mtu, format, overlay.local),
+            mtu: derive::configured_mtu(overlay.underlay_mtu, format, overlay.local),
             side: Side::Overlay(OverlayPolicy { ends: Arc::from(ends), speakers }),
         })
     }
@@ -116,7 +116,7 @@ impl Compiler<'_> {
             id,
             serial: self.ids.ports.serial(id.0),
             memberships: vec![Membership { domain, vid: None }],
-            mtu: derive::inner_mtu(peer.overlay.underlay_mtu, format, peer.overlay.local),
+            mtu: derive::configured_mtu(peer.overlay.underlay_mtu, format, peer.overlay.local),
             stations_max: 1,
             isolation: Isolation::Open,
             horizon: Some(Horizon(domain.0)),
@@ -153,6 +153,7 @@ impl Compiler<'_> {
                 Format::BareIp => None,
             },
             mtu: u16::MAX,
+            follows_interface: peer.overlay.underlay_mtu.is_none(),
         })
     }
 

@@ -36,9 +36,26 @@ fn vni(vxlan: &VxlanSpec) -> Vni {
 }
 
 impl Compiled {
+    /// Lets frames for tunnels pass whole, because sockets finish them. So it is in a live switch.
+    pub fn leave_to_sockets(&mut self) {
+        for underlay in &mut self.plan.underlays {
+            underlay.takes = Egress::ALL;
+        }
+    }
+
+    /// [`Compiled::follow_mtu`] of the port, or [`Compiled::follow_underlay`] of the underlay with the local end, that has
+    /// this name. Names of ports have no colon.
+    pub fn follow(&mut self, name: &str, interface: u16) -> bool {
+        let underlay = self.plan.underlays.iter().find(|underlay| underlay.local.to_string() == name);
+        match underlay.map(|underlay| (underlay.id, underlay.takes)) {
+            Some((id, takes)) => self.follow_underlay(id, interface, takes),
+            None => self.follow_mtu(name, interface),
+        }
+    }
+
     /// Lets the plan obey what is known of an underlay: the MTU of the interface that has its local address, in octets, and
     /// what its socket finishes itself. Ports of its tunnels, and the router's gateway in an overlay, get what fits a
-    /// datagram. Returns whether that changed the plan.
+    /// datagram, unless the configuration says what does. Returns whether that changed the plan.
     pub fn follow_underlay(&mut self, id: UnderlayId, interface: u16, takes: Egress) -> bool {
         let Some(underlay) = self.plan.underlays.iter_mut().find(|underlay| underlay.id == id) else {
             return false;
@@ -65,7 +82,9 @@ impl CompiledPort {
     /// The longest packet that is wanted in a tunnel through the underlay.
     fn wanted_mtu(&self, underlay: UnderlayId) -> Option<(PortId, u16)> {
         match &self.kind {
-            PortKind::Tunnel(tunnel) if tunnel.underlay == underlay => Some((self.id, tunnel.mtu)),
+            PortKind::Tunnel(tunnel) if tunnel.underlay == underlay && tunnel.follows_interface => {
+                Some((self.id, tunnel.mtu))
+            }
             PortKind::Tunnel(_) | PortKind::Device(_) | PortKind::Nic(_) => None,
         }
     }
@@ -105,7 +124,7 @@ impl Compiler<'_> {
             id,
             serial: self.ids.ports.serial(id.0),
             memberships: vec![Membership { domain: self.domain(remote.network), vid: None }],
-            mtu: spec.mtu.min(derive::inner_mtu(
+            mtu: spec.mtu.min(derive::configured_mtu(
                 remote.vxlan.underlay_mtu,
                 Format::Vxlan,
                 remote.vxlan.local,
@@ -127,6 +146,7 @@ impl Compiler<'_> {
             remote: remote_end(remote),
             vni: Some(vni(remote.vxlan)),
             mtu: self.config.network[remote.network].mtu,
+            follows_interface: remote.vxlan.underlay_mtu.is_none(),
         })
     }
 

@@ -177,7 +177,8 @@ fn shared_end(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mu
 }
 
 /// What no underlay has: the smallest lets IPv6 into a tunnel over IPv4, as its standard asks (RFC 8200 §5).
-pub(super) fn underlay_mtu_fault(mtu: u16) -> Option<String> {
+pub(super) fn underlay_mtu_fault(mtu: Option<u16>) -> Option<String> {
+    let mtu = mtu?;
     (mtu < UNDERLAY_MTU_MIN).then(|| format!("underlay_mtu is {mtu}; choose {UNDERLAY_MTU_MIN} to 65535"))
 }
 

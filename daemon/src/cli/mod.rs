@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod failure;
 mod options;
+mod peer;
 pub mod router;
 mod show;
 mod table;
@@ -29,6 +30,7 @@ pub use capture::{CaptureArgs, capture};
 pub use check::check;
 pub(crate) use check::{fail, read_configuration};
 pub use failure::{Failure, finish};
+pub use peer::{CheckArgs, OverlayCommand, PeerCommand, ask_overlay, ask_peer};
 pub use trace::{TraceArgs, trace};
 
 use options::{NetworkOptions, PortOptions};
@@ -99,6 +101,12 @@ pub enum Command {
     /// The router's neighbours: who has which address
     #[command(subcommand)]
     Neigh(NeighCommand),
+    /// The other ends of tunnels
+    #[command(subcommand)]
+    Peer(PeerCommand),
+    /// Whether tunnels work
+    #[command(subcommand)]
+    Overlay(OverlayCommand),
     /// Why frames were dropped, how often and where
     Drops(DropsArgs),
     /// What has happened, and with --follow what happens

@@ -118,7 +118,7 @@ impl NetworkOptions {
                 port: VXLAN_PORT,
                 local,
                 remotes: Vec::new(),
-                underlay_mtu: 1500,
+                underlay_mtu: None,
             });
             (vxlan.vni, vxlan.local) = (vni, local);
             set(&mut vxlan.port, self.vxlan_port);

@@ -12,6 +12,7 @@
 //! Owns: the socket file ([`socket`]). Refuses: a second daemon on the same path.
 
 mod investigate;
+mod overlay;
 mod router;
 mod routes;
 mod sightings;

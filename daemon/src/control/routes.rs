@@ -7,6 +7,7 @@
 //!  POST                 /v1/stations/flush                     {"network", "port", "mac"}, each optional
 //!  DELETE               /v1/stations/NETWORK/MAC
 //!  GET POST             /v1/routes   /v1/publishes             the rest is told in [`super::router`]
+//!  GET                  /v1/peers                               told in [`super::overlay`]
 //!  POST                 /v1/trace  /v1/capture                 told in [`super::investigate`]
 //!  GET                  /v1/events                             ?follow=true; JSON lines
 //!  GET PUT              /v1/config                             TOML
@@ -72,6 +73,7 @@ pub(super) fn router(
         .route("/v1/stations/flush", post(flush_stations))
         .route("/v1/stations/{network}/{mac}", delete(remove_station))
         .merge(super::router::routes())
+        .merge(super::overlay::routes())
         .merge(super::investigate::routes())
         .route("/v1/drops", get(drops))
         .route("/v1/events", get(events))

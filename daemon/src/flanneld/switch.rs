@@ -123,7 +123,7 @@ pub(super) fn document(tunnels: &[Tunnel], peers: &[Peer]) -> Document {
             local: tunnel.local,
             remotes: far().map(|peer| peer.endpoint).collect(),
             // What the device sends has to fit, whatever the interface below says later.
-            underlay_mtu: tunnel.mtu.saturating_add(if tunnel.local.is_ipv4() { 50 } else { 70 }),
+            underlay_mtu: Some(tunnel.mtu.saturating_add(if tunnel.local.is_ipv4() { 50 } else { 70 })),
         };
         let spec = NetworkSpec { mtu: tunnel.mtu, vxlan: Some(vxlan), ..NetworkSpec::default() };
         document.network.insert(network.to_owned(), spec);

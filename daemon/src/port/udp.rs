@@ -36,8 +36,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use encap::plan::OUTER_TTL;
 use wire::segment::{Carried, Pieces};
-use wire::{DropReason, Ecn, FlowHash, FrameBuf, FramePool};
+use wire::{DropReason, Ecn, FlowHash, FrameBuf, FramePool, Instant};
 
+use crate::sys::clock;
 use crate::sys::datagram::{self, Arrived, MESSAGES_MAX, Message};
 use crate::sys::tried;
 use batch::{Batch, Item, PIECES_MAX, Place, Run};
@@ -89,6 +90,8 @@ pub struct Trouble {
     pub too_long: u64,
     /// The octets of an IP packet that the path was last said to take; 0 if nothing was said.
     pub path_mtu: u32,
+    /// When it was last said that it is not reached.
+    pub at: Instant,
 }
 
 impl Underlay {
@@ -163,6 +166,7 @@ impl Shared {
         } else {
             trouble.unreachable += 1;
             trouble.errno = errno;
+            trouble.at = clock::now();
         }
     }
 

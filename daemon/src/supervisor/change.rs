@@ -70,8 +70,12 @@ impl Supervisor {
         let mut compiled = config::compile(&config, &mut ids);
         compiled.plan.check().expect("what the configuration's checks let pass, the plan's do");
 
-        underlays::leave_to_sockets(&mut compiled);
+        compiled.leave_to_sockets();
         let opened = underlays::open(state, &compiled)?;
+        let below = underlays::mtus(&compiled).map_err(|error| refused("underlays", &error))?;
+        for (name, mtu) in &below {
+            compiled.follow(name, *mtu);
+        }
         let recruits = self.workers.recruit(compiled.workers).map_err(|error| refused("workers", &error))?;
         let steps = Steps::between(state, &compiled);
         let old_routes = reroute(state, &steps.rerouted)?;
@@ -86,7 +90,7 @@ impl Supervisor {
         let plan = Arc::new(compiled.plan.clone());
         let mtus = state.devices.iter().chain(made.iter().map(|(name, (device, _))| (name, device)));
         let mtus = mtus.filter_map(|(name, device)| Some((name.clone(), device.watched.as_ref()?.mtu)));
-        self.announce(&plan, &config, mtus.collect());
+        self.announce(&plan, &config, mtus.chain(below).collect());
         let has_new_workers = compiled.workers != self.workers.count();
         if has_new_workers {
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use config::PortKind;
 
-use super::{State, Supervisor, device};
+use super::{State, Supervisor, device, underlays};
 use crate::events::{Event, EventKind};
 use crate::link::{self, Changed, LinkState, Monitor, Namespace};
 use crate::port;
@@ -147,13 +147,20 @@ impl Supervisor {
     pub(super) fn obey_links(&self, state: &mut State) {
         let State { devices, compiled, config, .. } = state;
         let mut has_changed = false;
+        let below = underlays::mtus(compiled).unwrap_or_else(|error| {
+            tracing::warn!("interfaces below tunnels cannot be looked at: {error}");
+            Vec::new()
+        });
+        for (name, mtu) in &below {
+            has_changed |= compiled.follow(name, *mtu);
+        }
         for (name, watched) in devices.iter().filter_map(|(name, it)| Some((name, it.watched.as_ref()?))) {
             has_changed |= compiled.follow_mtu(name, watched.mtu);
         }
         if has_changed {
             let plan = Arc::new(compiled.plan.clone());
             let mtus = devices.iter().filter_map(|(name, it)| Some((name.clone(), it.watched.as_ref()?.mtu)));
-            self.announce(&plan, config, mtus.collect());
+            self.announce(&plan, config, mtus.chain(below).collect());
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
         }
     }

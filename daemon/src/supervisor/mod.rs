@@ -15,6 +15,7 @@ mod device;
 mod links;
 mod live;
 mod operations;
+mod peers;
 mod registry;
 mod router;
 #[cfg(test)]

@@ -5,27 +5,51 @@
 //! sockets ([`crate::port::udp`]), so frames reach them whole.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 
 use config::Compiled;
 use encap::{Endpoint, Format};
 use node::{UnderlayId, UnderlayPlan};
-use wire::segment::Egress;
 
 use super::{State, Supervisor, change};
 use crate::api::{ApiError, TroubleInfo, UnderlayInfo, Warning};
 use crate::events::{Event, EventKind};
+use crate::link::{self, Layer, LinkState, Namespace};
 use crate::port::udp::{Trouble, Underlay};
+use crate::sys::datagram;
 use crate::worker::underlay::carried;
 
 /// An underlay whose sockets are open.
 pub(super) type Opened = (UnderlayPlan, Underlay);
 
-/// Lets frames for tunnels pass whole, because the sockets finish them.
-pub(super) fn leave_to_sockets(compiled: &mut Compiled) {
-    for underlay in &mut compiled.plan.underlays {
-        underlay.takes = Egress::ALL;
+/// The MTU of the interface that each underlay's datagrams leave by, by the underlay's local end: the one that has its
+/// address, or, where that is the loopback interface, the one that the route to its first remote end names. An underlay
+/// whose address nobody has is left out.
+pub(super) fn mtus(compiled: &Compiled) -> io::Result<Vec<(String, u16)>> {
+    if compiled.plan.underlays.is_empty() {
+        return Ok(Vec::new());
     }
+    let links = link::list(&Namespace::current()?)?;
+    let of = |underlay: &UnderlayPlan| {
+        let has_it =
+            |link: &&LinkState| link.addresses.iter().any(|it| it.address() == underlay.local.address);
+        let link = links.iter().find(has_it)?;
+        let mtu = match link.layer {
+            Layer::Loopback => route_mtu(compiled, underlay)?,
+            Layer::Ethernet | Layer::Other => link.mtu,
+        };
+        Some((underlay.local.to_string(), u16::try_from(mtu).unwrap_or(u16::MAX)))
+    };
+    Ok(compiled.plan.underlays.iter().filter_map(of).collect())
+}
+
+fn route_mtu(compiled: &Compiled, underlay: &UnderlayPlan) -> Option<u32> {
+    let remote = compiled.plan.tunnels.iter().find(|tunnel| tunnel.underlay == underlay.id)?.remote;
+    let socket = UdpSocket::bind(SocketAddr::new(underlay.local.address, 0)).ok()?;
+    socket.connect(socket_address(remote)).ok()?;
+    datagram::path_mtu(socket.as_fd(), remote.address.is_ipv6()).ok()
 }
 
 /// What the compiled configuration wants, of which those are opened that are not open.
@@ -90,10 +114,19 @@ pub(super) fn infos(state: &State) -> Vec<UnderlayInfo> {
             send: underlay.mode().to_owned(),
             receive: if underlay.joins() { "gro" } else { "single" }.to_owned(),
             remotes: remotes as u64,
+            mtu: mtu(state, plan.id),
             troubles: underlay.troubles().into_iter().map(trouble).collect(),
         }
     };
     state.underlays.values().map(info).collect()
+}
+
+/// The longest packet inside the tunnels of an underlay; `None` if it has none.
+fn mtu(state: &State, id: UnderlayId) -> Option<u32> {
+    let plan = &state.compiled.plan;
+    let ports = plan.tunnels.iter().filter(|tunnel| tunnel.underlay == id).map(|tunnel| tunnel.port);
+    let mtu = |port| plan.switch.ports.iter().find(|plan| plan.id == port).map(|plan| u32::from(plan.mtu));
+    ports.filter_map(mtu).max()
 }
 
 /// What stands for a port where datagrams are nobody's: the underlay of this number.
@@ -103,7 +136,7 @@ pub(super) fn called(state: &State, number: usize) -> String {
 }
 
 fn trouble((remote, trouble): (SocketAddr, Trouble)) -> TroubleInfo {
-    let Trouble { unreachable, errno, too_long, path_mtu } = trouble;
+    let Trouble { unreachable, errno, too_long, path_mtu, at: _ } = trouble;
     TroubleInfo {
         remote: remote.to_string(),
         unreachable,

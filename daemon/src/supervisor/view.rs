@@ -227,7 +227,7 @@ fn port(state: &State, tallies: &[Tally], name: &str, compiled: &CompiledPort) -
         rx_bytes: counted(|port| port.rx_bytes),
         tx_frames: counted(|port| port.tx_frames),
         tx_bytes: counted(|port| port.tx_bytes),
-        drops: counted(|port| port.drops.iter().sum()),
+        drops: counted(|port| port.drops.sum()),
         stations: largest_sum(tallies, |tally| {
             tally.stations_of_port.get(&compiled.id).copied().unwrap_or(0)
         }),
@@ -327,7 +327,7 @@ pub(super) fn drops(supervisor: &Supervisor) -> Vec<DropInfo> {
         .map(|(reason, total)| {
             let mut by_port = BTreeMap::new();
             for (id, counters) in tallies.iter().flat_map(|tally| tally.counters.ports.iter().enumerate()) {
-                let count = counters.drops[reason.index()];
+                let count = counters.drops.of(reason);
                 if count > 0 {
                     let id = PortId(u16::try_from(id).expect("ports are indexed by a 16-bit id"));
                     let name = state.compiled.port_name(id).unwrap_or("(removed)");
@@ -336,12 +336,12 @@ pub(super) fn drops(supervisor: &Supervisor) -> Vec<DropInfo> {
             }
             for (id, counters) in tallies.iter().flat_map(|tally| tally.counters.underlays.iter().enumerate())
             {
-                let count = counters.drops[reason.index()];
+                let count = counters.drops.of(reason);
                 if count > 0 {
                     *by_port.entry(underlays::called(&state, id)).or_insert(0) += count;
                 }
             }
-            let gone: u64 = tallies.iter().map(|tally| tally.counters.gone.drops[reason.index()]).sum();
+            let gone: u64 = tallies.iter().map(|tally| tally.counters.gone.drops.of(reason)).sum();
             if gone > 0 {
                 *by_port.entry("(removed)".to_owned()).or_insert(0) += gone;
             }

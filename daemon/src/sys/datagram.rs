@@ -134,11 +134,10 @@ pub fn set_ttl(socket: BorrowedFd<'_>, is_ipv6: bool, ttl: u8) -> io::Result<()>
     }
 }
 
-/// Datagrams leave without a checksum, which the kernel takes for a reason not to cut any (for tests of that).
+/// Datagrams leave without a checksum if they are IPv4's, which the kernel takes for a reason not to cut any.
 ///
 /// # Errors
 /// None that a UDP socket has.
-#[cfg(test)]
 pub fn leave_out_checksums(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, &1)
 }
@@ -204,6 +203,23 @@ pub fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
         libc::getsockopt(socket.as_raw_fd(), level, option, numbers.as_mut_ptr().cast(), &raw mut len)
     })?;
     Ok(numbers[DROPS])
+}
+
+/// The octets of an IP packet that the way to a connected socket's other end is known to take.
+///
+/// # Errors
+/// ENOTCONN if the socket is not connected.
+pub fn path_mtu(socket: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<u32> {
+    let (level, option) =
+        if is_ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_MTU) } else { (libc::IPPROTO_IP, libc::IP_MTU) };
+    let mut mtu: libc::c_int = 0;
+    let mut len = libc::socklen_t::try_from(size_of_val(&mtu)).expect("it is 4");
+    // SAFETY: the kernel writes at most `len` octets, the size of `mtu`, and the written length into `len`; any octets
+    // are a valid int.
+    checked(unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut mtu).cast(), &raw mut len)
+    })?;
+    Ok(u32::try_from(mtu).unwrap_or(0))
 }
 
 /// Sends messages in order, each made of its pieces. Returns how many were sent; at least one.

@@ -168,7 +168,7 @@ fn a_vanished_device_ends_its_port_and_no_other() {
     assert_eq!(bench.receive(2, 0), frame(3, 2, b"still here"));
     let tally = &bench.workers.tallies()[0];
     assert_eq!(
-        tally.counters.ports[0].drops[DropReason::PortDown.index()],
+        tally.counters.ports[0].drops.of(DropReason::PortDown),
         1,
         "flooded to a port without a device"
     );
@@ -181,7 +181,7 @@ fn a_frame_that_the_device_refuses_costs_a_counted_drop_and_no_port() {
     bench.send(0, 0, &frame(2, 1, b"still here"));
     assert_eq!(bench.receive(1, 0), frame(2, 1, b"still here"));
     let tally = &bench.workers.tallies()[0];
-    assert_eq!(tally.counters.ports[1].drops[DropReason::DeviceRefused.index()], 1);
+    assert_eq!(tally.counters.ports[1].drops.of(DropReason::DeviceRefused), 1);
     assert!(tally.counters.balance());
 }
 
@@ -201,7 +201,7 @@ fn frames_that_the_device_loses_are_counted() {
     assert_eq!(bench.receive(0, 0), frame(2, 1, b"still here"));
     for _ in 0..2 {
         let tally = &bench.workers.tallies()[0];
-        let lost = |reason: DropReason| tally.counters.ports[1].drops[reason.index()];
+        let lost = |reason: DropReason| tally.counters.ports[1].drops.of(reason);
         assert_eq!((lost(DropReason::Unreadable), lost(DropReason::Overrun)), (1, 7), "each once");
         assert!(tally.counters.balance());
     }
@@ -237,7 +237,7 @@ fn a_station_that_does_not_read_costs_counted_drops() {
             break tally;
         }
     };
-    let full = tally.counters.ports[1].drops[DropReason::QueueFull.index()];
+    let full = tally.counters.ports[1].drops.of(DropReason::QueueFull);
     assert!(full > 0);
     assert!(tally.counters.balance());
     drop(bench);
@@ -395,7 +395,7 @@ fn a_frame_between_workers_does_not_enter_as_the_frame_of_its_ports_successor() 
             break tallies[1].counters.clone();
         }
     };
-    let lost = counters.gone.drops[DropReason::NoPort.index()];
+    let lost = counters.gone.drops.of(DropReason::NoPort);
     assert!(lost > 0 && counters.received == forwarded + lost, "{forwarded} and {lost} of {FRAMES}");
     assert_eq!(counters.ports[0].rx_frames, 0, "the successor has not said anything");
     assert!(counters.balance());

@@ -73,6 +73,38 @@ impl Investigation for Switch {
     }
 }
 
+impl OverlayOperations for Switch {
+    fn peers(&self) -> Result<Vec<PeerInfo>, ApiError> {
+        Ok(vec![PeerInfo {
+            name: "overlay.192.0.2.2".to_owned(),
+            subnet: Some("10.244.2.0/24".to_owned()),
+            remote: "192.0.2.2:8472".to_owned(),
+            mode: "vxlan".to_owned(),
+            vni: Some(1),
+            mtu: 1450,
+            state: PeerState::Up,
+            last_seen_ms: Some(1_500),
+            ..PeerInfo::default()
+        }])
+    }
+
+    /// A station behind the peer makes it answer.
+    fn check_peer(&self, question: &PeerQuestion) -> Result<PeerReport, ApiError> {
+        if question.peer != "192.0.2.2" {
+            return Err(missing("peer", &question.peer));
+        }
+        let judgement = if question.inner.is_some() { Judgement::Good } else { Judgement::Unknown };
+        let finding = Finding {
+            check: "answers".to_owned(),
+            judgement,
+            text: "seen".to_owned(),
+            next: "do".to_owned(),
+        };
+        let remote = "192.0.2.2:8472".to_owned();
+        Ok(PeerReport { peer: question.peer.clone(), remote, findings: vec![finding] })
+    }
+}
+
 fn info(route: &RouteSpec) -> RouteInfo {
     let hop = |hop: &IpAddr| NextHopInfo { address: hop.to_string(), network: "uplink".to_owned() };
     RouteInfo {

@@ -130,3 +130,16 @@ fn nonsense_is_refused_before_anybody_is_asked() {
     assert!(world.switch.router.asked.lock().unwrap().is_empty());
     assert_eq!(parsed(&done(&world, "route ls --json")), Value::Array(Vec::new()));
 }
+
+#[test]
+fn peers_are_listed_and_asked() {
+    let world = World::new();
+    let list = done(&world, "peer ls");
+    assert!(list.contains("overlay.192.0.2.2  10.244.2.0/24") && list.contains("vxlan 1"), "{list}");
+    assert_eq!(parsed(&done(&world, "peer ls --json"))[0]["last_seen_ms"], 1_500);
+    let told = done(&world, "overlay check 192.0.2.2 --inner 10.244.2.9");
+    assert!(told.contains("ok  answers   seen\n"), "{told}");
+    fails(&world.socket, "overlay check 192.0.2.2", 10);
+    fails(&world.socket, "overlay check 192.0.2.3", 3);
+    fails(&world.socket, "overlay check 192.0.2.2 --inner nobody", 2);
+}

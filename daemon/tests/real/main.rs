@@ -12,6 +12,7 @@ mod demo;
 mod link;
 mod namespace;
 mod nic;
+mod peer;
 mod record;
 mod stations;
 mod steering;

@@ -15,20 +15,26 @@ use crate::traffic::pattern;
 use crate::uplink::until;
 
 /// The underlay's ends on the cable, by family, and the octets that its headers take with VXLAN's.
-const FAMILIES: [Family; 2] = [
+pub(crate) const FAMILIES: [Family; 2] = [
     Family { host: "192.0.2.2", far: "192.0.2.1", overhead: 50 },
     Family { host: "fd00:2::2", far: "fd00:2::1", overhead: 70 },
 ];
 
 #[derive(Clone, Copy)]
-struct Family {
-    host: &'static str,
-    far: &'static str,
-    overhead: u16,
+pub(crate) struct Family {
+    pub(crate) host: &'static str,
+    pub(crate) far: &'static str,
+    pub(crate) overhead: u16,
 }
 
 /// A network of VNI 42 with one station of this number, stretched to `remotes`.
-fn stretched(pod: &Namespace, number: u8, family: Family, local: &str, remotes: &[&str]) -> String {
+pub(crate) fn stretched(
+    pod: &Namespace,
+    number: u8,
+    family: Family,
+    local: &str,
+    remotes: &[&str],
+) -> String {
     let (mtu, netns) = (1500 - family.overhead, pod.path());
     format!(
         "[network.lan]\nsubnet = [\"10.9.0.0/24\", \"fd00:9::/64\"]\nmtu = {mtu}\n\
@@ -39,7 +45,7 @@ fn stretched(pod: &Namespace, number: u8, family: Family, local: &str, remotes: 
 }
 
 /// Sends the pattern from one namespace to an address in another.
-fn transfer(from: &Namespace, to: &Namespace, address: &str) {
+pub(crate) fn transfer(from: &Namespace, to: &Namespace, address: &str) {
     let listener = to.run(|| TcpListener::bind(address)).unwrap().unwrap();
     let listening = listener.local_addr().unwrap();
     thread::scope(|scope| {
@@ -95,7 +101,7 @@ fn two_switches_carry_a_network_in_super_segments() {
 }
 
 /// A VXLAN device of the kernel at the far end, with a station's addresses.
-fn kernel_vxlan(cable: &Cable, family: Family) {
+pub(crate) fn kernel_vxlan(cable: &Cable, family: Family) {
     let local =
         ["link", "add", "lan", "type", "vxlan", "id", "42", "dev", "eth0", "dstport", "4789", "local"];
     ip(&cable.far, &[&local[..], &[family.far, "remote", family.host]].concat()).unwrap();

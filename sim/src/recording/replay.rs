@@ -198,8 +198,9 @@ impl Plans {
         let config = config::check("the recorded configuration", &text)
             .map_err(|report| format!("this version refuses the recorded configuration: {report}"))?;
         let mut compiled = config::compile(&config, &mut self.ids);
+        compiled.leave_to_sockets();
         for (name, mtu) in mtus {
-            compiled.follow_mtu(name, *mtu);
+            compiled.follow(name, *mtu);
         }
         if plan_digest(&compiled.plan) != digest {
             return Err("this version makes another plan of the recorded configuration".to_owned());
