@@ -125,6 +125,7 @@ fn switch(stations: u64) -> Switch {
         ageing: Duration::from_secs(300),
         stations_max: u32::MAX,
         reserved_forward: ReservedForward::default(),
+        answers: false,
     };
     let plan = SwitchPlan { domains: vec![domain], ports: (0..100).map(port).collect(), statics: vec![] };
     let mut switch = Switch::new(7);

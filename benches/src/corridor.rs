@@ -198,6 +198,7 @@ pub(crate) fn domain_plan(id: DomainId) -> DomainPlan {
         ageing: Duration::from_secs(300),
         stations_max: u32::MAX,
         reserved_forward: ReservedForward::default(),
+        answers: false,
     }
 }
 

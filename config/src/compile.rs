@@ -299,6 +299,7 @@ impl Compiler<'_> {
             reserved_forward: ReservedForward(
                 network.reserved_forward.iter().fold(0, |mask, bit| mask | 1 << bit),
             ),
+            answers: network.vxlan.as_ref().is_some_and(|vxlan| vxlan.arp_suppression),
         }
     }
 

@@ -166,6 +166,19 @@ pub struct VxlanSpec {
     /// the local address, as it changes; otherwise 1500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub underlay_mtu: Option<u16>,
+    /// Whether questions for the MAC address of a station that is known (ARP, neighbour discovery) are answered in its name
+    /// instead of being flooded to all remotes; default no.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub arp_suppression: bool,
+    /// Where packets from a remote end may come from, by its address. What else it sends is dropped, frames without a packet
+    /// too. From one without an entry anything may come.
+    #[serde(default, with = "text::lists", skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<IpAddr, Vec<Cidr>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn vxlan_port() -> u16 {

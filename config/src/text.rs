@@ -94,3 +94,35 @@ pub(crate) mod list {
         Vec::<Text<T>>::deserialize(deserializer).map(|list| list.into_iter().map(|text| text.0).collect())
     }
 }
+
+/// `#[serde(with = "text::lists")]`: values in lists, by a key.
+pub(crate) mod lists {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use serde::Serializer;
+
+    pub(crate) fn serialize<K: Display, T: Display, S: Serializer>(
+        lists: &BTreeMap<K, Vec<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let texts = |values: &Vec<T>| values.iter().map(ToString::to_string).collect::<Vec<String>>();
+        serializer.collect_map(lists.iter().map(|(key, values)| (key.to_string(), texts(values))))
+    }
+
+    pub(crate) fn deserialize<'de, K, T, D>(deserializer: D) -> Result<BTreeMap<K, Vec<T>>, D::Error>
+    where
+        K: FromStr<Err: Display> + Ord,
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let lists = BTreeMap::<String, Vec<Text<T>>>::deserialize(deserializer)?;
+        let parsed = lists.into_iter().map(|(key, values)| {
+            let parsed = key
+                .parse()
+                .map_err(|error| D::Error::custom(format_args!("{key:?} is not valid: {error}")))?;
+            Ok((parsed, values.into_iter().map(|text| text.0).collect()))
+        });
+        parsed.collect()
+    }
+}

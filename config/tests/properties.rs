@@ -124,6 +124,8 @@ fn document() -> impl Strategy<Value = Document> {
                 local: "192.0.2.1".parse().expect("an address"),
                 remotes: Vec::new(),
                 underlay_mtu: None,
+                arp_suppression: false,
+                sources: std::collections::BTreeMap::new(),
             });
             (format!("n{index}"), spec)
         },

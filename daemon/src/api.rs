@@ -289,6 +289,9 @@ pub struct Totals {
     pub dropped: u64,
     /// Frames that the router made.
     pub originated: u64,
+    /// Questions answered in a station's name instead of being flooded (`arp_suppression`), among `consumed`.
+    #[serde(default)]
+    pub answered: u64,
     /// Octets that entered.
     pub rx_bytes: u64,
     /// Octets that left.

@@ -72,6 +72,9 @@ pub struct Counters {
     pub dropped: u64,
     /// Frames that the router made or released: answers, questions, ICMP errors, parked packets.
     pub originated: u64,
+    /// Questions answered in a station's name, so that they were not flooded. They count as `consumed`, the answers as
+    /// `originated`.
+    pub answered: u64,
     /// Copies sent because of flooding, beyond the first.
     pub flood_copies: u64,
     /// Stations learned.
@@ -115,6 +118,7 @@ impl Counters {
             parked,
             dropped,
             originated,
+            answered,
             flood_copies,
             stations_learned,
             stations_moved,
@@ -132,6 +136,7 @@ impl Counters {
         self.parked += parked;
         self.dropped += dropped;
         self.originated += originated;
+        self.answered += answered;
         self.flood_copies += flood_copies;
         self.stations_learned += stations_learned;
         self.stations_moved += stations_moved;

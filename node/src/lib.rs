@@ -385,6 +385,8 @@ impl Node {
             self.learned(now, &admitted, learned, out);
         }
 
+        self.switch.overhear(now, &admitted, frame);
+
         // Route.
         let Admitted { domain, header, priority, .. } = admitted;
         let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
@@ -392,6 +394,12 @@ impl Node {
         self.note_route(routed);
         match routed? {
             Routed::Pass => {
+                if let Some(mac) = self.switch.answer(now, &admitted, frame) {
+                    self.note(|| Step::AnsweredFor { mac });
+                    self.counters.answered += 1;
+                    return Ok(Course::Answered(self.toward(now, domain, priority, frame)));
+                }
+
                 // Forward.
                 let to = self.switch.forward(now, domain, header.dst, Some(port))?;
                 self.note(|| Step::Forwarded { domain, dst: header.dst, to });

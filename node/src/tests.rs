@@ -40,6 +40,7 @@ fn domain(id: u16) -> DomainPlan {
         ageing: Duration::from_secs(300),
         stations_max: 100,
         reserved_forward: ReservedForward::default(),
+        answers: false,
     }
 }
 

@@ -54,6 +54,11 @@ pub enum Step {
     Router(Note),
     /// What the router made of it.
     Routed(Routed),
+    /// It asks for a station that is known, and is answered in its name.
+    AnsweredFor {
+        /// The station.
+        mac: Mac,
+    },
     /// Where in this domain it goes.
     Forwarded {
         /// The domain that it leaves in.
@@ -123,7 +128,7 @@ impl Step {
             Self::Admitted { .. } => Some(Room::Admit),
             Self::Learned { .. } => Some(Room::Learn),
             Self::Router(_) | Self::Routed(_) => Some(Room::Route),
-            Self::Forwarded { .. } => Some(Room::Forward),
+            Self::AnsweredFor { .. } | Self::Forwarded { .. } => Some(Room::Forward),
             Self::Dropped { reason, .. } => Room::of(*reason),
             Self::Ended { .. } => None,
         }

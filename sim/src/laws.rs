@@ -5,7 +5,8 @@
 //!   in from, so that nothing leaks into another network.
 //! - A frame that is switched keeps its octets, tag and tunnel header aside. It does not return through its ingress
 //!   port, reaches no port twice, and never passes between two isolated ports or two ends of one tunnel.
-//! - Whatever else leaves is the router's: it has the MAC address of a gateway in the domain that it leaves in.
+//! - Whatever else leaves is the router's: it has the MAC address of a gateway in the domain that it leaves in. Or it
+//!   answers in a station's name, and repeats what that station has said.
 //! - Nothing comes in from the uplink that nobody has asked for.
 //! - What leaves fits the egress MTU, and its virtio header tells the truth about it.
 //! - The stations of a port and of a domain stay within their limits.
@@ -24,6 +25,7 @@ use wire::{DomainId, Ecn, FrameBuf, PortId};
 
 use routed::Asked;
 
+mod answers;
 mod routed;
 mod tunnels;
 
@@ -36,6 +38,7 @@ pub(crate) struct Laws {
     before: Tally,
     arrived: Option<Arrived>,
     asked: Asked,
+    said: answers::Said,
 }
 
 /// The totals that the laws compare.
@@ -125,6 +128,7 @@ impl Laws {
         let arrived = self.arrived.take();
         if let Some(arrived) = &arrived {
             self.asked.arrives(&self.plan, arrived.domain, &arrived.frame);
+            self.said.arrives(arrived.domain, untagged(&arrived.frame));
         }
         let switches = match &arrived {
             Some(_) => self.ending(&after, sends.len())?,
@@ -215,6 +219,12 @@ impl Laws {
             return Ok(false);
         }
         let arrived = arrived.ok_or("no frame came in, and one leaves that is not the router's")?;
+        if !switches && self.answers_in(domain) {
+            ensure(arrived.domain == Some(domain) && self.said.repeats(domain, untagged(inner)), || {
+                "an answer in a station's name says what it has not said".to_owned()
+            })?;
+            return Ok(false);
+        }
         ensure(switches, || "a frame that did not go on leaves".to_owned())?;
         // A tunnel's pieces have been cut and their checksums finished.
         self.is_switched(arrived, egress, domain, is_in_tunnel || is_as_it_came)?;
@@ -261,6 +271,10 @@ impl Laws {
         ensure(count <= domain.stations_max.max(arrived.stations_of_domain), || {
             format!("domain {} has {count} stations and may have {}", domain.id.0, domain.stations_max)
         })
+    }
+
+    fn answers_in(&self, domain: DomainId) -> bool {
+        self.plan.switch.domains.iter().any(|known| known.id == domain && known.answers)
     }
 
     fn port(&self, id: PortId) -> Option<&PortPlan> {

@@ -1,10 +1,12 @@
 //! The switch: which domain a frame belongs to, who may say what, where stations live, and where frames go.
 //!
-//! Three rooms of the corridor are here, each a method of [`Switch`], called once per frame and in this order:
+//! Three rooms of the corridor are here, each a method of [`Switch`] (of the last one, two), called once per frame and in this
+//! order:
 //!
 //! ```text
 //!  admit    well formed? which domain (port, VLAN)? may this port say that? rate?      → Admitted or a DropReason
 //!  learn    the source lives behind this port                                          → what changed
+//!  answer   does it ask for a station that is known? (only where the plan says so)  → an answer, or nothing
 //!  forward  the destination of the frame's *current* domain                            → one port, many, or a DropReason
 //! ```
 //!
@@ -26,6 +28,7 @@ extern crate alloc;
 extern crate std;
 
 mod admit;
+mod answer;
 pub mod fdb;
 mod flap;
 mod forward;
@@ -38,6 +41,7 @@ mod switch;
 mod testing;
 
 pub use admit::Admitted;
+pub use answer::{BINDING_AGE, BINDINGS_MAX, BINDINGS_PER_PORT_MAX};
 pub use flap::{FLAP_MOVES, FLAP_WINDOW, FLAPS_MAX};
 pub use forward::{Egress, Forward};
 pub use learn::{Learned, STATIONS_MAX};

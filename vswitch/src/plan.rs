@@ -50,6 +50,8 @@ pub struct DomainPlan {
     pub stations_max: u32,
     /// Which reserved group addresses are flooded like others.
     pub reserved_forward: ReservedForward,
+    /// Whether questions for stations that are known are answered in their name instead of being flooded.
+    pub answers: bool,
 }
 
 /// Bit *n* lets frames to 01:80:c2:00:00:0*n* through (like Linux' `group_fwd_mask`).

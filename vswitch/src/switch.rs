@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use wire::{DomainId, Instant, Mac, PortId, UnicastMac, Vid};
 
+use crate::answer::Bindings;
 use crate::fdb::{Fdb, Name, Place, Tick};
 use crate::flap::Flaps;
 use crate::forward::{Egress, Member};
@@ -23,6 +24,8 @@ pub struct Switch {
     pub(crate) domains: Vec<Option<Domain>>,
     pub(crate) fdb: Fdb,
     pub(crate) flaps: Flaps,
+    /// Of domains whose plan has questions answered.
+    pub(crate) bindings: Bindings,
     /// Learned stations, as opposed to static ones.
     pub(crate) learned: usize,
     /// Not later than the first tick at which a learned station is too old.
@@ -61,6 +64,7 @@ pub(crate) struct Domain {
     /// A station is too old when more ticks than this have passed; `None`: never.
     pub(crate) ageing: Option<u64>,
     pub(crate) reserved_forward: u16,
+    pub(crate) answers: bool,
     /// Ordered by port.
     pub(crate) members: Vec<Member>,
     pub(crate) open_members: usize,
@@ -99,6 +103,7 @@ impl Switch {
             domains: Vec::new(),
             fdb: Fdb::new(seed),
             flaps: Flaps::default(),
+            bindings: Bindings::default(),
             learned: 0,
             sweep_at: None,
             aged_untold: 0,
@@ -115,7 +120,7 @@ impl Switch {
         self.ports = compile_ports(now, plan, &before);
         self.domains = compile_domains(plan);
         self.learned = 0;
-        let Self { ports, domains, fdb, learned, .. } = self;
+        let Self { ports, domains, fdb, bindings, learned, .. } = self;
         let lookup = |ports: &[Option<Port>], port: PortId, domain| {
             let port = ports.get(port.index())?.as_ref()?;
             Some((port.serial, port.tag_of(domain)?))
@@ -129,6 +134,11 @@ impl Switch {
                 count_in(domains, ports, domain, place.port());
             }
             stays
+        });
+        bindings.retain(|domain, port| {
+            let is = lookup(ports, port, domain);
+            let answers = domains.get(domain.index()).and_then(Option::as_ref).is_some_and(|it| it.answers);
+            answers && is.is_some() && is == lookup(&before, port, domain)
         });
         for station in &plan.statics {
             self.fix(station.domain, station.mac, station.port);
@@ -385,6 +395,7 @@ fn compile_domain(plan: &DomainPlan) -> Domain {
     Domain {
         ageing: (whole_ticks > 0).then_some(whole_ticks),
         reserved_forward: plan.reserved_forward.0,
+        answers: plan.answers,
         members: Vec::new(),
         open_members: 0,
         stations: Room::with_max(plan.stations_max),

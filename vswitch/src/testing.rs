@@ -31,6 +31,7 @@ pub(crate) fn domain(id: u16) -> DomainPlan {
         ageing: AGEING_DEFAULT,
         stations_max: DOMAIN_STATIONS_DEFAULT,
         reserved_forward: ReservedForward::default(),
+        answers: false,
     }
 }
 

@@ -106,7 +106,7 @@ impl Compiler<'_> {
             underlay: self.underlay(local_end(remote.vxlan)),
             remote: remote_end(&remote),
             encapsulation: Encapsulation::Vxlan(vni(remote.vxlan)),
-            sources: Vec::new(),
+            sources: remote.vxlan.sources.get(&remote.address).cloned().unwrap_or_default(),
             inner_dst: None,
         };
         let peers = self.peers().map(|(peer, format)| self.overlay_tunnel_plan(&peer, format));

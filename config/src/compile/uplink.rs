@@ -19,6 +19,7 @@ impl Compiler<'_> {
             ageing: Duration::from_secs(u64::from(NetworkSpec::default().ageing)),
             stations_max: plan::DOMAIN_STATIONS_DEFAULT,
             reserved_forward: ReservedForward(0),
+            answers: false,
         })
     }
 

@@ -253,6 +253,14 @@ fn tunnel(vxlan: &VxlanSpec, at: &At, findings: &mut Findings) {
             findings.add(&at, format!("{remote} is listed twice; drop one"));
         }
     }
+    for (remote, sources) in &vxlan.sources {
+        let at = at.key("sources");
+        if !vxlan.remotes.contains(remote) {
+            findings.add(&at, format!("{remote} is none of remotes; drop it, or list it there"));
+        } else if sources.is_empty() {
+            findings.add(&at, format!("{remote} has no prefix and could send nothing; give one, or drop it"));
+        }
+    }
 }
 
 /// Frames of one VNI at one end belong to one network.

@@ -119,6 +119,8 @@ impl NetworkOptions {
                 local,
                 remotes: Vec::new(),
                 underlay_mtu: None,
+                arp_suppression: false,
+                sources: std::collections::BTreeMap::new(),
             });
             (vxlan.vni, vxlan.local) = (vni, local);
             set(&mut vxlan.port, self.vxlan_port);

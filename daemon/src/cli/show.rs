@@ -37,6 +37,10 @@ pub(super) fn status(status: &Status) -> String {
         octets(totals.rx_bytes),
         octets(totals.tx_bytes),
     );
+    if totals.answered > 0 {
+        text +=
+            &format!("  answers   {} questions for known stations, not flooded\n", count(totals.answered));
+    }
     text += &status.registry.as_ref().map(registry).unwrap_or_default();
     text.push('\n');
     text += &workers(status);

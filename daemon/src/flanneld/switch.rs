@@ -9,10 +9,11 @@
 //! router there is a link of two link-local addresses that nobody else sees, and errors are reported from there.
 //!
 //! With IPv6 pods there is a second one beside it, `flannel-v6.VNI`, over IPv6. The switch is told where each peer's MAC address
-//! lives; what else the host says is hardly flooded ([`FLOOD_MAX`]), for a kernel's flannel.VNI would drop it. Everything is
+//! lives, and from which subnet its packets may come (`admit.inner-source`); what else the host says is hardly flooded ([`FLOOD_MAX`]), for a kernel's flannel.VNI would drop it. Everything is
 //! said as a configuration ([`document`]) that the supervisor makes true; a new list of peers is a new one, and neither
 //! the device nor the other peers notice. Pure but for the names of devices.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use config::{
@@ -123,6 +124,11 @@ pub(super) fn document(tunnels: &[Tunnel], peers: &[Peer]) -> Document {
             local: tunnel.local,
             remotes: far().map(|peer| peer.endpoint).collect(),
             // What the device sends has to fit, whatever the interface below says later.
+            arp_suppression: false,
+            sources: far().fold(BTreeMap::new(), |mut sources, peer| {
+                sources.entry(peer.endpoint).or_insert_with(Vec::new).push(peer.subnet.network());
+                sources
+            }),
             underlay_mtu: Some(tunnel.mtu.saturating_add(if tunnel.local.is_ipv4() { 50 } else { 70 })),
         };
         let spec = NetworkSpec { mtu: tunnel.mtu, vxlan: Some(vxlan), ..NetworkSpec::default() };
@@ -180,6 +186,8 @@ mod tests {
         }
         let toml = document(&tunnels, &peers);
         assert_eq!(toml.network["flannel"].vxlan.as_ref().unwrap().remotes.len(), 2);
+        let sources = &toml.network["flannel"].vxlan.as_ref().unwrap().sources;
+        assert_eq!(sources[&peers[0].endpoint], [peers[0].subnet]);
         assert_eq!(toml.station[2].port, "flannel-v6.vxlan.2001:db8::2");
         assert_eq!(toml.port["flannel-v6.1"].mac.unwrap().to_string(), "0e:2b:c0:00:02:01");
     }

@@ -78,6 +78,7 @@ fn totals(tallies: &[Tally]) -> Totals {
         parked: sum(|counters| counters.parked),
         dropped: sum(|counters| counters.dropped),
         originated: sum(|counters| counters.originated),
+        answered: sum(|counters| counters.answered),
         rx_bytes: sum(|counters| {
             counters.gone.rx_bytes + counters.ports.iter().map(|port| port.rx_bytes).sum::<u64>()
         }),

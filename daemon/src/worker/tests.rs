@@ -102,6 +102,7 @@ fn plan(ports: u16) -> Plan {
         ageing: Duration::from_secs(300),
         stations_max: 1000,
         reserved_forward: ReservedForward::default(),
+        answers: false,
     }];
     Plan { switch: SwitchPlan { domains, ports, statics: Vec::new() }, ..Plan::default() }
 }

@@ -192,6 +192,8 @@ fn what_the_path_does_not_take_is_counted_and_what_fits_passes() {
     kernel_vxlan(&cable, family);
     let pod = namespace("pod");
     let config = stretched(&pod, 2, family, family.host, &[family.far]);
+    // Written, so that the tunnel does not follow the interface.
+    let config = config.replace("remotes", "underlay_mtu = 1500\nremotes");
     let daemon = Daemon::start_in(cable.host.clone(), &config);
     ip(&cable.host, &["link", "set", "dev", "eth0", "mtu", "1400"]).unwrap();
     let sender = pod.run(|| UdpSocket::bind("10.9.0.2:0")).unwrap().unwrap();

@@ -104,6 +104,7 @@ fn domain(choices: &mut Unstructured<'_>, id: u16) -> Result<DomainPlan> {
         ageing: Duration::from_secs(*choices.choose(&[300, 10, 1, 0])?),
         stations_max: choices.int_in_range(1..=6)?,
         reserved_forward: ReservedForward(*choices.choose(&[0, 1 << 14, u16::MAX])?),
+        answers: id == 1,
     })
 }
 

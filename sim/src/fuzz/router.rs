@@ -38,6 +38,7 @@ pub(super) fn plan(choices: &mut Unstructured<'_>, generation: u32) -> Result<Pl
         ageing: Duration::from_secs(300),
         stations_max: 100,
         reserved_forward: ReservedForward::default(),
+        answers: false,
     };
     let router = router(choices)?;
     let switch = SwitchPlan {

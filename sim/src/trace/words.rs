@@ -39,6 +39,9 @@ impl Scene<'_> {
             Step::Learned { mac, learned, .. } => (format!("source {mac} {}", self.learned(*learned)), None),
             Step::Router(note) => self.note(note),
             Step::Routed(routed) => (self.routed(*routed), None),
+            Step::AnsweredFor { mac } => {
+                (format!("asks for {mac}, which is known: answered in its name"), None)
+            }
             Step::Forwarded { domain, dst, to } => {
                 let text = match to {
                     Forward::One(egress) => format!("{dst} is behind {}", self.port(egress.port)),

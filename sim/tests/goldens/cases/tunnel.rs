@@ -1,11 +1,11 @@
 //! Networks that continue behind a tunnel. The tunnel's port carries what stands in a UDP datagram's payload; captures
 //! of the underlay hold whole datagrams.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sim::craft::{TCP, UDP, ip, says, station, udp, virtio};
-use wire::Offload;
+use sim::craft::{Addresses, TCP, UDP, arp_question, icmpv6, ip, neighbour, says, station, udp, virtio};
 use wire::offload::{NEEDS_CSUM, VNET_HDR_LEN};
+use wire::{Mac, Offload};
 
 use super::offload::segments;
 use super::{from_to, to_all};
@@ -55,7 +55,57 @@ fn checksum_at(csum_start: u16) -> [u8; VNET_HDR_LEN] {
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = refused();
     cases.extend(carried());
+    cases.extend(known());
     cases
+}
+
+/// The same frame for station 2 alone.
+fn to_one(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[..6].copy_from_slice(&station(2).0);
+    frame
+}
+
+/// Station 1 asks for fd00::2 (135), or station 2 says that it has that (136).
+fn discovery(addresses: Addresses, kind: u8) -> Vec<u8> {
+    let [one, two] = [1, 2].map(|last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+    let (src, dst) = match kind {
+        135 => (one, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 2)),
+        _ => (two, one),
+    };
+    let message = neighbour(kind, two, addresses.1);
+    ip(addresses, src.into(), dst.into(), 58, &icmpv6(src.into(), dst.into(), &message))
+}
+
+fn known() -> Vec<Case> {
+    vec![
+        Case::new(
+            "vxlan-arp-suppression",
+            "With `arp_suppression` a station that has spoken is answered for, on either side of the tunnel; who is unknown is \
+             looked for everywhere, and a unicast question goes to whom it is for.",
+            STRETCHED.replace("remotes", "arp_suppression = true\nremotes"),
+        )
+        .send(TUNNEL, vxlan(&arp_question((station(2), Ipv4Addr::new(10, 0, 0, 2)), Ipv4Addr::new(10, 0, 0, 9))))
+        .send("c1", arp_question((station(1), Ipv4Addr::new(10, 0, 0, 1)), Ipv4Addr::new(10, 0, 0, 2)))
+        .send(TUNNEL, vxlan(&arp_question((station(2), Ipv4Addr::new(10, 0, 0, 2)), Ipv4Addr::new(10, 0, 0, 1))))
+        .send("c3", arp_question((station(3), Ipv4Addr::new(10, 0, 0, 3)), Ipv4Addr::new(10, 0, 0, 9)))
+        .send("c1", to_one(arp_question((station(1), Ipv4Addr::new(10, 0, 0, 1)), Ipv4Addr::new(10, 0, 0, 2)))),
+        Case::new(
+            "vxlan-nd-suppression",
+            "The same for IPv6: an advertisement teaches, with its flags.",
+            STRETCHED.replace("remotes", "arp_suppression = true\nremotes"),
+        )
+        .send("c1", says(to_all(1), "station 1 is here"))
+        .send(TUNNEL, vxlan(&discovery(from_to(2, 1), 136)))
+        .send("c1", discovery((Mac([0x33, 0x33, 0xff, 0, 0, 2]), station(1)), 135)),
+        Case::new(
+            "vxlan-sources",
+            "A remote end with `sources` sends packets from there and nothing else.",
+            STRETCHED.replace("remotes", "sources = { \"192.0.2.2\" = [\"10.0.0.2/32\"] }\nremotes"),
+        )
+        .send(TUNNEL, vxlan(&packet(0)))
+        .send(TUNNEL, vxlan(&ip(from_to(2, 1), V4[0], V4[1], UDP, &udp((V4[0], 7), (V4[1], 7), b"from elsewhere"))))
+        .send(TUNNEL, vxlan(&arp_question((station(2), Ipv4Addr::new(10, 0, 0, 2)), Ipv4Addr::new(10, 0, 0, 1)))),
+    ]
 }
 
 fn carried() -> Vec<Case> {
