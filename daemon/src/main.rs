@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Config => cli::finish(cli::ask_config(&common)),
         Command::Flanneld(args) => flanneld::run(&args.words, Some(common.socket)),
         Command::Capture(args) => cli::finish(cli::capture(&args, &common)),
+        Command::Record(args) => cli::finish(cli::record(&args, &common)),
         Command::Trace(args) => cli::finish(cli::trace(&args, &common)),
         Command::Replay(args) => replay::run(&args, &common),
         Command::Sim(args) => simulate::run(&args, &common),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use sim::recording::{self, Ended, Replayed};
+use sim::recording::{self, Ended, WorkerReplayed};
 use sim::{Replay, ReplayError, compare};
 
 use crate::api::{ApiError, ErrorKind};
@@ -69,22 +69,37 @@ fn replay(args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
 /// What the replay of a recording came to.
 #[derive(Serialize)]
 struct Recorded {
-    /// The worker that was recorded.
-    worker: u16,
-    /// The seed of its node.
-    seed: u64,
     /// Events replayed.
     events: u64,
-    /// Frames that entered.
+    /// Frames and datagrams that entered.
     frames_in: u64,
     /// Frames that left.
     frames_out: u64,
     /// Events whose outcome was compared and is the same.
     verified: u64,
-    /// How the recording ends: `whole`, `overrun` or `cut-off`.
+    /// Events that could not be kept, between those that were.
+    missed: u64,
+    /// How the recording ends: `whole`, `overrun` (events are missing, but not the end) or `cut-off`.
     ended: &'static str,
     /// Where the replay differs from it.
     difference: Option<String>,
+    /// Each worker's part.
+    workers: Vec<RecordedWorker>,
+}
+
+/// What the replay of one worker came to.
+#[derive(Serialize)]
+struct RecordedWorker {
+    /// Which.
+    worker: u16,
+    /// The seed of its node.
+    seed: u64,
+    /// Times that its recording began, or began again behind what could not be kept.
+    segments: u64,
+    /// Events replayed.
+    events: u64,
+    /// Those whose outcome was compared and is the same.
+    verified: u64,
 }
 
 /// Replays a recording, and says whether the same came out.
@@ -96,23 +111,40 @@ fn recorded(file: &Path, args: &ReplayArgs, common: &Common) -> Result<(), Failu
         Ended::Overrun => "overrun",
         Ended::CutOff => "cut-off",
     };
-    let Replayed { worker, seed, events, frames_in, frames_out, verified, difference, .. } = replayed;
-    let told = Recorded { worker, seed, events, frames_in, frames_out, verified, ended, difference };
+    let worker = |it: &WorkerReplayed| {
+        let WorkerReplayed { worker, seed, segments, events, verified, .. } = *it;
+        RecordedWorker { worker, seed, segments, events, verified }
+    };
+    let told = Recorded {
+        events: replayed.sum(|worker| worker.events),
+        frames_in: replayed.sum(|worker| worker.frames_in),
+        frames_out: replayed.sum(|worker| worker.frames_out),
+        verified: replayed.sum(|worker| worker.verified),
+        missed: replayed.sum(|worker| worker.missed),
+        ended,
+        workers: replayed.workers.iter().map(worker).collect(),
+        difference: replayed.difference,
+    };
     cli::answer(common, &told, show_recorded)?;
     if told.difference.is_some() { Err(Failure::Said(1)) } else { Ok(()) }
 }
 
 fn show_recorded(told: &Recorded) -> String {
-    let Recorded { worker, seed, events, frames_in, frames_out, verified, ended, difference } = told;
-    let mut text = format!(
-        "worker {worker}, seed {seed}: {events} events, {frames_in} frames in, {frames_out} frames out; \
-         {verified} events verified\n"
+    let Recorded { events, frames_in, frames_out, verified, missed, ended, difference, workers } = told;
+    let mut text = String::new();
+    for RecordedWorker { worker, seed, segments, events, verified } in workers {
+        let again = if *segments > 1 { format!(" in {segments} segments") } else { String::new() };
+        text += &format!("worker {worker}, seed {seed}: {events} events{again}, {verified} verified\n");
+    }
+    text += &format!(
+        "{events} events, {frames_in} frames in, {frames_out} frames out; {verified} events verified\n"
     );
-    text += match *ended {
-        "overrun" => "the recording ends before the run: what came later could not be kept in time\n",
-        "cut-off" => "the recording was cut off or damaged; it was replayed to its last whole record\n",
-        _ => "",
-    };
+    if *missed > 0 {
+        text += &format!("{missed} events could not be kept in time and are not in the recording\n");
+    }
+    if *ended == "cut-off" {
+        text += "the recording was cut off or damaged; it was replayed to its last whole record\n";
+    }
     if let Some(difference) = difference {
         text += &format!("differs: {difference}\n");
     }

@@ -17,7 +17,6 @@ use crate::api::{ApiError, ErrorKind, Operations as _};
 use crate::cli::RunArgs;
 use crate::overlay::Overlay;
 use crate::supervisor::{Options, Supervisor};
-use crate::worker::record::Recording;
 use crate::{control, log, notify, state};
 
 /// Runs the switch in the foreground until SIGTERM or SIGINT. Without a file it begins empty, to be filled by
@@ -64,9 +63,13 @@ fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
     }
     let (config, leases) = check(&opened.leases, share.as_ref())?;
     opened.leases = leases;
-    let recording = args.record.as_deref().map(recording).transpose()?;
-    let options =
-        Options { socket: socket.to_owned(), config_file: file.map(Path::to_owned), opened, recording };
+    let options = Options {
+        socket: socket.to_owned(),
+        config_file: file.map(Path::to_owned),
+        opened,
+        record: args.record.clone(),
+        flight_recorder: args.flight_recorder,
+    };
     let supervisor = Supervisor::start(config, options)?;
     for text in supervisor.not_in_force() {
         tracing::warn!("not in force: {text}");
@@ -100,13 +103,6 @@ fn state_path(args: &RunArgs, socket: &Path) -> Option<PathBuf> {
     let is_the_machines =
         rustix::process::geteuid().is_root() && socket == Path::new(control::SOCKET_DEFAULT);
     args.state.clone().or_else(|| is_the_machines.then(|| PathBuf::from(state::STATE_DEFAULT)))
-}
-
-fn recording(folder: &Path) -> Result<Arc<Recording>, ApiError> {
-    Recording::new(folder).map(Arc::new).map_err(|error| {
-        let why = format!("{} cannot be made: {error}", folder.display());
-        ApiError::new(ErrorKind::Invalid, "recording", why)
-    })
 }
 
 fn read(file: &Path) -> Result<String, ApiError> {

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use wire::segment::Egress;
 use wire::{Cidr, PortId, UnicastMac};
 
@@ -28,7 +29,7 @@ pub const UNDERLAYS_MAX: usize = 64;
 pub const OUTER_TTL: u8 = 64;
 
 /// A UDP socket of this host, by its place in the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnderlayId(pub u16);
 
 impl UnderlayId {
@@ -39,7 +40,7 @@ impl UnderlayId {
 }
 
 /// One end of a datagram's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Its address. Never an IPv4-mapped one: the shell opens IPv6 sockets for IPv6 alone.
     pub address: IpAddr,
@@ -57,7 +58,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// What stands in the datagrams of an underlay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// A VXLAN header and an Ethernet frame (RFC 7348).
     Vxlan,
@@ -66,7 +67,7 @@ pub enum Format {
 }
 
 /// A socket to open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnderlayPlan {
     /// Its id; below [`UNDERLAYS_MAX`].
     pub id: UnderlayId,
@@ -80,7 +81,7 @@ pub struct UnderlayPlan {
 }
 
 /// A remote end: one switch port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelPlan {
     /// The switch port.
     pub port: PortId,
@@ -97,7 +98,7 @@ pub struct TunnelPlan {
 }
 
 /// How the frames of a tunnel travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encapsulation {
     /// Behind a VXLAN header with this network identifier.
     Vxlan(Vni),

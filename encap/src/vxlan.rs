@@ -8,6 +8,7 @@
 //! The flag 0x08 (I) says that the identifier is valid. Everything reserved is sent as zero and ignored on receipt.
 //! (Linux drops what has reserved bits set, so sending zero is not only politeness.)
 
+use serde::{Deserialize, Serialize};
 use wire::{DropReason, FrameBuf};
 
 /// Octets of the header.
@@ -17,7 +18,7 @@ const SHIFT: i16 = 8;
 const FLAG_VNI_VALID: u8 = 0x08;
 
 /// A VXLAN network identifier, 24 bits (RFC 7348 §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vni(u32);
 
 impl Vni {

@@ -6,12 +6,13 @@
 use alloc::vec::Vec;
 
 use encap::UnderlayId;
+use serde::{Deserialize, Serialize};
 use wire::{DropReason, Instant, PortId};
 
 use crate::drops::Drops;
 
 /// What one port has seen. Frames are counted as the device delivers them: a super-segment is one frame.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PortCounters {
     /// Frames that entered.
     pub rx_frames: u64,
@@ -50,7 +51,7 @@ fn add_all(sums: &mut Vec<PortCounters>, ended: &[PortCounters]) {
 }
 
 /// Counters of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// By [`PortId`]; ports that never existed have zeros.
     pub ports: Vec<PortCounters>,

@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
 use wire::DropReason;
 
 /// How many frames were dropped for each reason. A reason that has not occurred takes no room, because there are many
 /// reasons and, with an overlay, many ports; one that occurs for the first time may allocate. Never longer than the table
 /// of reasons.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Drops {
     /// Ordered by reason; no count is zero.
     counts: Vec<(DropReason, u64)>,

@@ -44,6 +44,7 @@ use alloc::vec::Vec;
 use deliver::{Delivery, Leaving, Undelivered};
 pub use encap::{Carrier, Endpoint, UnderlayId, UnderlayPlan, Way};
 use encap::{Refused, Tunnels};
+use serde::{Deserialize, Serialize};
 pub use vrouter::Notice as RouterNotice;
 use vrouter::{Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
@@ -55,16 +56,23 @@ use wire::{DomainId, DropReason, Ecn, FlowHash, FrameBuf, Instant, Mac, Offload,
 pub const NOTICES_PER_SECOND_MAX: u64 = 100;
 
 /// One deterministic switch: the rooms, and what they have counted.
-#[derive(Clone, Debug)]
+///
+/// It can be kept (`serde`), so that a recording may begin at any moment: all that it is between two events, but for the
+/// plan, with which [`Node::rejoin`] completes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
+    #[serde(skip)]
     plan: Arc<Plan>,
     switch: Switch,
     router: Router,
+    #[serde(skip)]
     tunnels: Tunnels,
     counters: Counters,
     /// What the router makes beside the frame in its hand; empty between events.
+    #[serde(skip)]
     made: Made,
     /// What each room decided, if the walk is traced; never on the packet path.
+    #[serde(skip)]
     steps: Option<Vec<Step>>,
     notice_bucket: TokenBucket,
     has_replicas: bool,
@@ -99,6 +107,15 @@ impl Node {
     pub fn with_replicas(mut self, index: usize) -> Self {
         self.set_has_replicas(true);
         self.is_router = index == 0;
+        self
+    }
+
+    /// Completes a node that was kept without its plan: the one that held.
+    #[must_use]
+    pub fn rejoin(mut self, plan: Arc<Plan>) -> Self {
+        self.router.rejoin(&plan.router);
+        self.tunnels.configure(&plan.underlays, &plan.tunnels);
+        self.plan = plan;
         self
     }
 

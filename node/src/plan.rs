@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use vrouter::RouterPlan;
 use vswitch::{PortPlan, SwitchPlan};
 use wire::PortId;
@@ -9,7 +10,7 @@ use wire::PortId;
 use encap::{TunnelPlan, UnderlayPlan};
 
 /// All that a node obeys. A change is a new plan, swapped whole by [`crate::Event::Configure`].
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Plan {
     /// Domains, ports and static stations.
     pub switch: SwitchPlan,

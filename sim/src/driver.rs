@@ -83,6 +83,13 @@ impl Driver {
         &self.node
     }
 
+    /// Puts what is left of the node when it has been kept and restored in its place: the same, or keeping lies.
+    pub(crate) fn keep_and_restore(&mut self) {
+        let kept = crate::recording::keep(&self.node);
+        let plan = Arc::clone(self.node.plan());
+        self.node = crate::recording::restore(&kept, plan).expect("what was kept can be restored");
+    }
+
     /// Events since the outbox was drained, wake-ups among them.
     pub fn undrained(&self) -> usize {
         self.marks.len()

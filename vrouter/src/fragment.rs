@@ -40,6 +40,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::headers::Fragment;
 use wire::{DomainId, DropReason, FrameBuf, Instant, PortId};
 
@@ -75,7 +76,7 @@ pub enum Pieces {
 }
 
 /// The packets that are in pieces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fragments {
     table: Table,
     /// By place; the table knows whose they are.
@@ -85,7 +86,7 @@ pub struct Fragments {
 }
 
 /// A piece that waits, with its ingress.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Parked {
     port: PortId,
     domain: DomainId,

@@ -3,10 +3,11 @@
 //! Each word is mixed in by a product folded onto itself, as in `foldhash` and in the switch's table of stations: every
 //! bit of the result depends on every bit of the words. Not for secrets; nothing visible may depend on its order.
 
+use serde::{Deserialize, Serialize};
 use wire::Rng;
 
 /// What a hash is keyed with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct HashKey {
     mask: u64,
     factor: u64,

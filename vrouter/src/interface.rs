@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use wire::{DomainId, DropReason, Instant, Mac, TokenBucket};
 
 use crate::fib::{Fib, Resolved};
@@ -20,13 +21,14 @@ pub(crate) const ANSWERS_PER_SECOND_MAX: u64 = 10_000;
 pub(crate) const ANSWERS_BURST_MAX: u64 = 256;
 
 /// All interfaces.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Interfaces {
     /// By [`DomainId`]; domains past the end have none.
     by_domain: Vec<Option<Interface>>,
     /// The domain of the uplink.
     uplink: Option<DomainId>,
     /// What of the uplink is an overlay's.
+    #[serde(skip)]
     direct: Arc<Fib>,
     /// Sorted; read by the walk, for packets of unknown connections only.
     owned: Vec<IpAddr>,
@@ -36,7 +38,7 @@ pub(crate) struct Interfaces {
 }
 
 /// The router as one domain sees it: a station with a MAC and addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Interface {
     pub(crate) gateway: Gateway,
     pub(crate) mac: Mac,
@@ -68,6 +70,11 @@ impl Interfaces {
             !gateway.addresses.iter().all(|&address| is_home(plan.fib.lookup(address)))
         });
         interfaces
+    }
+
+    /// Takes what was not kept with the rest from the plan that held.
+    pub(crate) fn rejoin(&mut self, plan: &RouterPlan) {
+        self.direct = Arc::clone(&plan.direct);
     }
 
     #[inline]

@@ -5,6 +5,7 @@
 
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use wire::checksum::Sum;
 use wire::ethernet::HEADER_LEN;
 use wire::headers::{
@@ -35,7 +36,7 @@ pub struct Packet {
 }
 
 /// One end of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The station.
     pub address: IpAddr,
@@ -44,7 +45,7 @@ pub struct Endpoint {
 }
 
 /// One direction of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// Which protocol.
     pub protocol: Protocol,

@@ -8,6 +8,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::{Cidr, DomainId, UnicastMac};
 
 use crate::fib::Fib;
@@ -28,7 +29,7 @@ pub const OVERLAY_ENDS_MAX: usize = 8_192;
 pub const SESSIONS_MAX: u32 = 4_194_304;
 
 /// All that a router obeys.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RouterPlan {
     /// At most one a domain; at most one of them an uplink.
     pub gateways: Vec<Gateway>,
@@ -49,7 +50,7 @@ pub struct RouterPlan {
 }
 
 /// The router's presence in one domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
     /// Where.
     pub domain: DomainId,
@@ -66,7 +67,7 @@ pub struct Gateway {
 }
 
 /// What lies behind a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     /// A network of ours.
     Network(NetworkPolicy),
@@ -78,7 +79,7 @@ pub enum Side {
 }
 
 /// What the router knows of an overlay. Nobody there is asked for addresses, and nothing is announced.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OverlayPolicy {
     /// The other ends: which MAC address has each next hop, in the order of addresses.
     pub ends: Arc<[(IpAddr, UnicastMac)]>,
@@ -99,7 +100,7 @@ impl OverlayPolicy {
 }
 
 /// What the router does for a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NetworkPolicy {
     /// IPv4 packets that leave through the uplink get its address.
     pub masquerade_v4: bool,
@@ -119,7 +120,7 @@ pub struct NetworkPolicy {
 }
 
 /// How connections are translated and remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatPlan {
     /// Which packets from outside a mapping lets in (RFC 4787 §5).
     pub filtering: Filtering,
@@ -136,7 +137,7 @@ pub struct NatPlan {
 
 /// Which packets from outside a mapping lets in (RFC 4787 §5). The mapping itself is always endpoint-independent
 /// (RFC 4787 REQ-1): one inside address and L4 port has one outside L4 port, whoever it talks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Filtering {
     /// From anybody.
     EndpointIndependent,
@@ -148,7 +149,7 @@ pub enum Filtering {
 }
 
 /// How long silence lasts before a connection is forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
     /// TCP, established (RFC 5382 REQ-5: at least 2 h 4 min).
     pub tcp_established: Duration,
@@ -163,7 +164,7 @@ pub struct Timeouts {
 }
 
 /// An L4 protocol that has connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -174,7 +175,7 @@ pub enum Protocol {
 }
 
 /// A run of L4 ports of the router leads to as many of a station.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     /// Differs from that of every other entry, and stays while the entry does: its connections end with it.
     pub id: u32,
@@ -193,7 +194,7 @@ pub struct Publish {
 }
 
 /// An outside address that is one station's as a whole, both ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OneToOne {
     /// An address of the router on its uplink.
     pub outside: IpAddr,
@@ -202,7 +203,7 @@ pub struct OneToOne {
 }
 
 /// One line of the access list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclRule {
     /// What a match means.
     pub action: AclAction,
@@ -217,7 +218,7 @@ pub struct AclRule {
 }
 
 /// What a match of an [`AclRule`] means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AclAction {
     /// The connection may be.
     Allow,
@@ -228,7 +229,7 @@ pub enum AclAction {
 }
 
 /// One end of a connection, as an [`AclRule`] names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AclEnd {
     /// Whoever.
     Anyone,

@@ -12,6 +12,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use wire::{DomainId, DropReason};
 
 use crate::icmp::error::ErrorKind;
@@ -58,7 +59,7 @@ pub(crate) struct Attempt {
 }
 
 /// The access list and how often each rule has matched.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Acl {
     rules: Vec<AclRule>,
     hits: Vec<u64>,

@@ -15,6 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, HEADER_LEN};
 use wire::headers::{Fragment, IPV6_HEADER_LEN, PROTOCOL_ICMPV6};
 use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, PortId};
@@ -49,9 +50,11 @@ pub enum Routed {
 }
 
 /// A router: one station in each domain that has a gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Router {
     pub(crate) interfaces: Interfaces,
+    /// Kept with the plan.
+    #[serde(skip)]
     pub(crate) fib: Arc<Fib>,
     pub(crate) neighbours: Neighbours,
     pub(crate) connections: Connections,
@@ -102,6 +105,12 @@ impl Router {
         self.acl.configure(&plan.acl);
         self.neighbours.configure(turn, plan);
         self.connections.configure(turn, plan);
+    }
+
+    /// Takes what was not kept with the rest from the plan that held.
+    pub fn rejoin(&mut self, plan: &RouterPlan) {
+        self.fib = Arc::clone(&plan.fib);
+        self.interfaces.rejoin(plan);
     }
 
     /// Does what the passing of time asks for.

@@ -38,10 +38,11 @@ use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::{DomainId, Instant, Mac, PortId, Rng};
 
 /// Whole seconds since the epoch: how precisely a station's last frame is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tick(u64);
 
 impl Tick {
@@ -75,7 +76,7 @@ impl Tick {
 }
 
 /// Where a station lives and when it was heard last, packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place(u64);
 
 impl Place {
@@ -111,7 +112,7 @@ impl Place {
 }
 
 /// A station's domain and address in one word. Ordered by domain, then address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Name(u64);
 
 impl Name {
@@ -144,7 +145,7 @@ impl Name {
 }
 
 /// A station and its place. Ordered by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Slot {
     name: Name,
     place: Place,
@@ -155,6 +156,26 @@ struct Slot {
 pub struct Fdb {
     key: Key,
     table: HashTable<Slot>,
+}
+
+/// The key and the stations, ordered: which slot one is in means nothing.
+impl Serialize for Fdb {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut slots: Vec<&Slot> = self.table.iter().collect();
+        slots.sort_unstable();
+        (self.key, slots).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fdb {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (key, slots): (Key, Vec<Slot>) = Deserialize::deserialize(deserializer)?;
+        let mut fdb = Self { key, table: HashTable::with_capacity(slots.len().max(Self::CAPACITY_MIN)) };
+        for Slot { name, place } in slots {
+            fdb.set(name, place);
+        }
+        Ok(fdb)
+    }
 }
 
 impl Fdb {
@@ -257,7 +278,7 @@ impl Fdb {
 }
 
 /// What the hash is keyed with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Key {
     mask: u64,
     factor: u64,

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
 use wire::Instant;
 
 use crate::fdb::Name;
@@ -22,12 +23,12 @@ pub const FLAP_WINDOW: Duration = Duration::from_secs(10);
 pub const FLAPS_MAX: usize = 64;
 
 /// The stations that have moved lately.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Flaps {
     movers: Vec<Mover>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Mover {
     station: Name,
     /// The last moves, oldest first.

@@ -4,6 +4,7 @@
 //! horizon). Two isolated ports never hear each other, nor do two ends of one tunnel ([`Horizon`]). The router's own frames have no ingress port: nothing is kept
 //! from them. Multicast snooping does not exist: a multicast is flooded.
 
+use serde::{Deserialize, Serialize};
 use wire::{DomainId, DropReason, Instant, Mac, PortId, Vid};
 
 use crate::fdb::{Name, Tick};
@@ -11,7 +12,7 @@ use crate::plan::Horizon;
 use crate::switch::{Domain, Switch};
 
 /// A way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
     /// The port.
     pub port: PortId,
@@ -22,7 +23,7 @@ pub struct Egress {
 }
 
 /// A port of a domain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) egress: Egress,
     pub(crate) is_isolated: bool,

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::{DomainId, Mac, PortId, UnicastMac, Vid};
 
 /// Ports of one node. A further one is refused when the plan is checked.
@@ -28,7 +29,7 @@ pub const AGEING_DEFAULT: Duration = Duration::from_secs(300);
 pub const STATICS_MAX: usize = 65_536;
 
 /// All that a [`crate::Switch`] obeys. Swapped whole; entries are found by id, in any order.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SwitchPlan {
     /// The broadcast domains.
     pub domains: Vec<DomainPlan>,
@@ -39,7 +40,7 @@ pub struct SwitchPlan {
 }
 
 /// One broadcast domain (a network).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainPlan {
     /// Its id. Given to another network in the very next plan, it keeps the stations of ports that carry it as before:
     /// leave a plan without it in between, or change the ports' serials.
@@ -55,11 +56,11 @@ pub struct DomainPlan {
 }
 
 /// Bit *n* lets frames to 01:80:c2:00:00:0*n* through (like Linux' `group_fwd_mask`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReservedForward(pub u16);
 
 /// One port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortPlan {
     /// Its id.
     pub id: PortId,
@@ -87,7 +88,7 @@ pub struct PortPlan {
 }
 
 /// A domain that a port carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     /// The domain.
     pub domain: DomainId,
@@ -96,7 +97,7 @@ pub struct Membership {
 }
 
 /// Whom a port may talk to inside its domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Isolation {
     /// Everybody.
     #[default]
@@ -106,11 +107,11 @@ pub enum Isolation {
 }
 
 /// Ports that are ends of one tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Horizon(pub u16);
 
 /// Guards, each on or off. A frame that a guard refuses is dropped under the guard's own reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Guards {
     /// Only [`PortPlan::mac`] may be the source.
     pub mac: bool,
@@ -127,7 +128,7 @@ pub struct Guards {
 }
 
 /// Storm control: frames per second of each kind; `None`: unlimited. Each has its own bucket of one second's worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Storm {
     /// To ff:ff:ff:ff:ff:ff.
     pub broadcast: Option<u32>,
@@ -138,7 +139,7 @@ pub struct Storm {
 }
 
 /// A station whose place is configured: it does not age, does not move, and counts towards no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaticStation {
     /// Its domain.
     pub domain: DomainId,

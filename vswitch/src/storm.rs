@@ -4,12 +4,13 @@
 //! been learned. Each has a bucket of its own, so that an ARP storm does not silence a media stream. A bucket holds
 //! one second's worth; a rate of 0 lets nothing through.
 
+use serde::{Deserialize, Serialize};
 use wire::{Instant, Mac, TokenBucket};
 
 use crate::plan::Storm;
 
 /// The buckets of one port; `None`: unlimited.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Buckets {
     rates: Storm,
     broadcast: Option<TokenBucket>,

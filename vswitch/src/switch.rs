@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::{DomainId, Instant, Mac, PortId, UnicastMac, Vid};
 
 use crate::answer::Bindings;
@@ -16,7 +17,7 @@ use crate::plan::{DomainPlan, Guards, Horizon, Isolation, PortPlan, Storm, Switc
 use crate::storm::Buckets;
 
 /// Admits, learns and forwards: see the crate's doc.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Switch {
     /// By [`PortId`].
     pub(crate) ports: Vec<Option<Port>>,
@@ -35,7 +36,7 @@ pub struct Switch {
 }
 
 /// A port, compiled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Port {
     pub(crate) serial: u32,
     pub(crate) mtu: u16,
@@ -50,7 +51,7 @@ pub(crate) struct Port {
 }
 
 /// What makes a port's frames take a closer look.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Watch {
     pub(crate) guards: Guards,
     pub(crate) mac: Option<UnicastMac>,
@@ -59,7 +60,7 @@ pub(crate) struct Watch {
 }
 
 /// A domain, compiled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Domain {
     /// A station is too old when more ticks than this have passed; `None`: never.
     pub(crate) ageing: Option<u64>,
@@ -72,7 +73,7 @@ pub(crate) struct Domain {
 }
 
 /// How many learned stations there are and may be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Room {
     pub(crate) count: u32,
     pub(crate) max: u32,

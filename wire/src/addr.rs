@@ -2,9 +2,10 @@
 
 use core::fmt;
 use core::str::FromStr;
+use serde::{Deserialize, Serialize};
 
 /// A 48-bit MAC address in wire order (IEEE 802-2014 §8.2).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
@@ -82,7 +83,7 @@ impl FromStr for Mac {
 }
 
 /// A MAC address a station may send from: neither a group address nor zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnicastMac(Mac);
 
 impl UnicastMac {
@@ -98,7 +99,7 @@ impl UnicastMac {
 }
 
 /// A switch port of one node. Ids are dense and may be reused once a port is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortId(pub u16);
 
 impl PortId {
@@ -109,7 +110,7 @@ impl PortId {
 }
 
 /// A broadcast domain (a network) of one node. Ids are dense and may be reused once a domain is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DomainId(pub u16);
 
 impl DomainId {
@@ -120,7 +121,7 @@ impl DomainId {
 }
 
 /// An 802.1Q VLAN identifier that names a VLAN: 1 to 4094 (IEEE 802.1Q-2018 table 9-2 reserves 0 and 4095).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vid(u16);
 
 impl Vid {

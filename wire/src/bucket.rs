@@ -4,12 +4,14 @@
 //! nanosecond earns a whole number of them and nothing is lost to rounding at any rate. It saturates instead of
 //! overflowing. Time that stands still or goes back earns nothing.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Instant;
 
 const NANOS: u128 = 1_000_000_000;
 
 /// A bucket of tokens, full at first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenBucket {
     rate: u64,
     burst: u64,

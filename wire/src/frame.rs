@@ -12,6 +12,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ethernet;
 use crate::offload::{Gso, Offload, VNET_HDR_LEN};
@@ -34,6 +35,25 @@ pub struct FrameBuf {
     len: usize,
     /// What the frame's sender left unfinished.
     pub offload: Offload,
+}
+
+/// The octets and the offload metadata. The headroom is whole again afterwards.
+impl Serialize for FrameBuf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.bytes(), self.offload).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FrameBuf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (bytes, offload): (Vec<u8>, Offload) = Deserialize::deserialize(deserializer)?;
+        let mut frame = Self::allocate();
+        if !frame.fill(&bytes) {
+            return Err(serde::de::Error::custom("a frame is longer than any"));
+        }
+        frame.offload = offload;
+        Ok(frame)
+    }
 }
 
 impl FrameBuf {

@@ -21,6 +21,7 @@ extern crate std;
 
 pub mod addr;
 pub mod arp;
+pub mod array;
 pub mod bucket;
 pub mod checksum;
 pub mod cidr;

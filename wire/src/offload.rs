@@ -11,6 +11,8 @@
 //! [`Offload`] is the parsed value that travels beside a frame. All positions count from the frame's first octet.
 //! A value is a *claim* until [`Offload::check`] has compared it with the frame.
 
+use serde::{Deserialize, Serialize};
+
 use crate::drop::DropReason;
 use crate::ethernet::HEADER_LEN;
 
@@ -30,7 +32,7 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 
 /// What kind of super-segment a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Gso {
     /// One ordinary frame.
     #[default]
@@ -44,7 +46,7 @@ pub enum Gso {
 }
 
 /// The parsed virtio-net header of one frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Offload {
     /// [`NEEDS_CSUM`] and [`DATA_VALID`].
     pub flags: u8,

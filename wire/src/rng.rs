@@ -5,8 +5,10 @@
 //! on every machine and in every version: recordings depend on it. Probabilities are ratios of integers; there are no
 //! floats. Not for secrets.
 
+use serde::{Deserialize, Serialize};
+
 /// A seeded generator. Cloning it clones its future.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rng {
     state: [u64; 4],
 }

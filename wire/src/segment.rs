@@ -20,6 +20,8 @@
 
 use core::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::checksum::{Sum, TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, finish_partial, udp_written};
 use crate::drop::DropReason;
 use crate::field::{be16, octets, put16};
@@ -35,7 +37,7 @@ pub const TCP_SEGMENTS_MAX: usize = 1_366;
 pub const UDP_SEGMENTS_MAX: usize = 128;
 
 /// What a port takes over from the sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Egress {
     /// Finishes partial checksums. Without it no kind of segmentation is of use.
     pub checksum: bool,

@@ -2,9 +2,10 @@
 
 use core::ops::{Add, Sub};
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since an epoch the caller chooses: boot for a live node, 1970 for a capture, 0 for a world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Instant(u64);
 
 impl Instant {

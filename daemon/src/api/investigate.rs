@@ -1,11 +1,15 @@
 //! What the control socket speaks when somebody wants to know why: traces, captures, drops as they happen.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use sim::capture::Interface;
 pub use sim::trace::{Explained, Leaving, Line, Question, Verdict};
 use wire::PortId;
 
 use super::ApiError;
+pub use crate::worker::record::{OpenSink, Recording, Sink};
 pub use crate::worker::tap::{Next, Sighting, Sightings, Way};
 
 /// Octets kept of a captured frame unless less is asked for: all of it.
@@ -20,6 +24,26 @@ pub trait Investigation: Send + Sync + 'static {
     /// no such port, [`super::ErrorKind::Invalid`] if there is no such filter, [`super::ErrorKind::Unavailable`] if
     /// as many watch as may.
     fn watch(&self, request: &WatchRequest) -> Result<Watch, ApiError>;
+    /// Records what enters the workers' nodes from now on, with what they are, into sinks of its own.
+    /// [`super::ErrorKind::Internal`] if as many recordings run as may, or the system refuses.
+    fn record(&self, open: Box<OpenSink>) -> Result<Arc<Recording>, ApiError>;
+    /// Ends it. Its sinks get what has entered until then, and are dropped.
+    fn end_recording(&self, recording: &Recording);
+    /// A recording, in pieces, of what the flight recorder still has of so long. [`super::ErrorKind::Unavailable`] if
+    /// there is none.
+    fn recorded_lately(&self, last: Duration) -> Result<Vec<Vec<u8>>, ApiError>;
+}
+
+/// What to record.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordRequest {
+    /// End after so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+    /// Not from now on, but what the flight recorder has of the last so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_ms: Option<u64>,
 }
 
 /// Which frames to show.

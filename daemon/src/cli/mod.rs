@@ -13,6 +13,7 @@ mod client;
 mod failure;
 mod options;
 mod peer;
+mod record;
 pub mod router;
 mod show;
 mod table;
@@ -31,6 +32,7 @@ pub use check::check;
 pub(crate) use check::{fail, read_configuration};
 pub use failure::{Failure, finish};
 pub use peer::{CheckArgs, OverlayCommand, PeerCommand, ask_overlay, ask_peer};
+pub use record::{RecordArgs, record};
 pub use trace::{TraceArgs, trace};
 
 use options::{NetworkOptions, PortOptions};
@@ -120,6 +122,8 @@ pub enum Command {
     Flanneld(FlanneldArgs),
     /// Frames as they come, leave and are dropped, into a capture file
     Capture(CaptureArgs),
+    /// What enters the running switch and what it is, into a file that `tapestry replay` has again
+    Record(RecordArgs),
     /// What the switch would do with a packet, and why: exit 0, or 10 if it goes no further
     Trace(TraceArgs),
     /// Send captures through a switch under a virtual clock: same input, same output
@@ -141,6 +145,9 @@ pub struct RunArgs {
     /// Record everything that enters the switch from its start, a file for each worker, for `tapestry replay`
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
+    /// Keep what entered last in so much memory, as in 64MiB, for `tapestry record --last`; default: nothing is kept
+    #[arg(long, value_name = "SIZE", value_parser = options::memory)]
+    pub flight_recorder: Option<usize>,
 }
 
 /// `tapestry flanneld`: the words are Go's flags, not ours.
@@ -316,7 +323,7 @@ pub struct EventsArgs {
 /// `tapestry replay`
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A recording of `tapestry run --record`, to be replayed and verified: exit 1 if anything differs
+    /// A recording of `tapestry record` or `tapestry run --record`, to be replayed and verified: exit 1 if anything differs
     #[arg(conflicts_with_all = ["config", "inputs", "expect", "seed", "batch"])]
     pub recording: Option<PathBuf>,
     /// Configuration file

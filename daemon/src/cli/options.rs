@@ -14,6 +14,28 @@ use wire::{Cidr, Mac};
 use super::Failure;
 use crate::events::EventKind;
 
+/// Octets of memory, as in `64MiB`, `2GiB` or `1000000`.
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => return Err(format!("{other:?} is none of KiB, MiB and GiB")),
+    };
+    let number: usize = digits.parse().map_err(|error| format!("{digits:?}: {error}"))?;
+    let octets = number.checked_mul(unit).ok_or("that is more than any memory")?;
+    if octets < MEMORY_MIN {
+        Err(format!("less than {} MiB is of no use", MEMORY_MIN >> 20))
+    } else {
+        Ok(octets)
+    }
+}
+
+/// The least that a flight recorder is good for: two states of a switch with masquerade.
+const MEMORY_MIN: usize = 4 << 20;
+
 /// The keys of `[network.NAME]`.
 #[derive(Debug, Args)]
 pub struct NetworkOptions {
@@ -373,5 +395,20 @@ mod tests {
             assert!(Cli::try_parse_from(words.split_whitespace()).is_err(), "{line}");
         }
         assert!(matches!(port("--address 10.0.0", PortSpec::default()), Err(Failure::Refused(_))));
+    }
+}
+
+#[cfg(test)]
+mod memory_tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_binary_units() {
+        assert_eq!(memory("64MiB"), Ok(64 << 20));
+        assert_eq!(memory("1GiB"), Ok(1 << 30));
+        assert_eq!(memory("5000000"), Ok(5_000_000));
+        for wrong in ["", "MiB", "64MB", "-1GiB", "1", "99999999999GiB", "6é4", "１MiB"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  POST      /v1/trace                      {"port", "packet" or "frame", "both"}; answers what would happen
 //!  POST      /v1/capture                    {"ports", "filter", "drops", …}; answers pcapng, until the reader goes
+//!  POST      /v1/record                     {"for_ms"} or {"last_ms"}; answers a recording, until the reader goes
 //!  POST      /v1/drops/follow               the same; answers a JSON line for each dropped frame
 //! ```
 
@@ -13,14 +14,16 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::post;
 
+use super::recordings;
 use super::routes::{Answer, Context, parse};
 use super::sightings::{Form, Seat, body as body_of};
-use crate::api::{Question, WatchRequest};
+use crate::api::{Question, RecordRequest, WatchRequest};
 
 pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route("/v1/trace", post(trace))
         .route("/v1/capture", post(capture))
+        .route("/v1/record", post(record))
         .route("/v1/drops/follow", post(follow))
 }
 
@@ -36,6 +39,12 @@ async fn capture(State(context): State<Context>, body: Bytes) -> Answer {
 async fn follow(State(context): State<Context>, body: Bytes) -> Answer {
     let request = WatchRequest { drops: true, ..parse(&body)? };
     watch(context, request, Form::Lines, "application/x-ndjson").await
+}
+
+async fn record(State(context): State<Context>, body: Bytes) -> Answer {
+    let request: RecordRequest = parse(&body)?;
+    let body = recordings::body(context, request).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-tapestry-recording")], body).into_response())
 }
 
 async fn watch(context: Context, request: WatchRequest, form: Form, kind: &'static str) -> Answer {

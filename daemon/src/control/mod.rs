@@ -13,6 +13,7 @@
 
 mod investigate;
 mod overlay;
+mod recordings;
 mod router;
 mod routes;
 mod sightings;

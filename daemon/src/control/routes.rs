@@ -8,7 +8,7 @@
 //!  DELETE               /v1/stations/NETWORK/MAC
 //!  GET POST             /v1/routes   /v1/publishes             the rest is told in [`super::router`]
 //!  GET                  /v1/peers                               told in [`super::overlay`]
-//!  POST                 /v1/trace  /v1/capture                 told in [`super::investigate`]
+//!  POST                 /v1/trace  /v1/capture  /v1/record     told in [`super::investigate`]
 //!  GET                  /v1/events                             ?follow=true; JSON lines
 //!  GET PUT              /v1/config                             TOML
 //! ```

@@ -88,9 +88,7 @@ impl Supervisor {
 
         // From here on nothing can fail but single ports, which are marked and do not concern the change.
         let plan = Arc::new(compiled.plan.clone());
-        let mtus = state.devices.iter().chain(made.iter().map(|(name, (device, _))| (name, device)));
-        let mtus = mtus.filter_map(|(name, device)| Some((name.clone(), device.watched.as_ref()?.mtu)));
-        self.announce(&plan, &config, mtus.chain(below).collect());
+        self.announce(&plan, &config, &compiled);
         let has_new_workers = compiled.workers != self.workers.count();
         if has_new_workers {
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
@@ -135,11 +133,10 @@ impl Supervisor {
         Ok(changes)
     }
 
-    /// Tells the recording, if there is one, what the plan that the workers are about to get was compiled from.
-    pub(super) fn announce(&self, plan: &node::Plan, config: &Config, mtus: Vec<(String, u16)>) {
-        if let Some(recording) = &self.options.recording {
-            recording.announce(plan, config.to_toml(), mtus);
-        }
+    /// Tells recordings what the plan that the workers are about to get was compiled from.
+    pub(super) fn announce(&self, plan: &Arc<node::Plan>, config: &Config, compiled: &Compiled) {
+        let ports = compiled.ports.iter().map(|(name, port)| (name.clone(), port.id)).collect();
+        self.origins.announce(plan, ports, config.to_toml());
     }
 
     /// Makes the devices that a change needs, each with so many queues. Those that stand in another's place are made after

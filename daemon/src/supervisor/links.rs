@@ -159,8 +159,7 @@ impl Supervisor {
         }
         if has_changed {
             let plan = Arc::new(compiled.plan.clone());
-            let mtus = devices.iter().filter_map(|(name, it)| Some((name.clone(), it.watched.as_ref()?.mtu)));
-            self.announce(&plan, config, mtus.chain(below).collect());
+            self.announce(&plan, config, compiled);
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
         }
     }

@@ -17,6 +17,7 @@ mod live;
 mod operations;
 mod peers;
 mod registry;
+mod record;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,8 @@ use crate::api::{ApiError, RegistryInfo};
 use crate::events::{Event, EventKind, EventLog};
 use crate::link::Monitor;
 use crate::state::Opened;
-use crate::worker::record::Recording;
+use crate::worker::record::Origins;
+use crate::worker::sink::Ring;
 use crate::worker::{self, Tuning, Workers};
 use device::Device;
 pub(crate) use trace::refusal;
@@ -52,8 +54,10 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// Where leases of automatic addresses are kept, and what went wrong there.
     pub opened: Opened,
-    /// Where everything that enters the workers' nodes is recorded, if it is.
-    pub recording: Option<Arc<Recording>>,
+    /// In which folder everything that enters the workers' nodes is recorded, if it is.
+    pub record: Option<PathBuf>,
+    /// Octets of memory for the flight recorder, if there is one.
+    pub flight_recorder: Option<usize>,
 }
 
 /// A running switch.
@@ -62,6 +66,10 @@ pub struct Supervisor {
     started: Instant,
     events: EventLog,
     workers: Workers,
+    /// What plans were compiled from, for recordings.
+    origins: Arc<Origins>,
+    /// The flight recorder's memory, if there is one.
+    ring: Option<Arc<Ring>>,
     /// Makes devices; tests have others than TAPs.
     build: Box<Build>,
     state: Mutex<State>,
@@ -107,13 +115,18 @@ impl Supervisor {
         let compiled = config::compile(&empty, &mut ids);
         let start =
             worker::Options { workers: compiled.workers, seed: random_seed(), tuning: Tuning::default() };
-        let workers = Workers::start_recorded(start, options.recording.clone())
-            .map_err(|error| change::refused("workers", &error))?;
+        let origins = Arc::default();
+        let ring = options.flight_recorder.map(Ring::new);
+        let recordings = record::from_the_start(&options, ring.as_ref(), start.workers, &origins)?;
+        let workers =
+            Workers::start_recorded(start, recordings).map_err(|error| change::refused("workers", &error))?;
         let supervisor = Arc::new(Self {
             options,
             started: Instant::now(),
             events: EventLog::default(),
             workers,
+            origins,
+            ring,
             build,
             state: Mutex::new(State {
                 config: empty,

@@ -1,12 +1,13 @@
 //! Traces of the running switch: the packet is asked about where it would be handled, at the worker that owns it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::Lines;
 use sim::trace::{Explained, Question, Scene, Unanswerable};
 
-use super::{Supervisor, capture};
-use crate::api::{ApiError, ErrorKind, Investigation, Watch, WatchRequest};
+use super::{Supervisor, capture, record};
+use crate::api::{ApiError, ErrorKind, Investigation, OpenSink, Recording, Watch, WatchRequest};
 
 impl Investigation for Supervisor {
     fn trace(&self, question: &Question) -> Result<Vec<Explained>, ApiError> {
@@ -26,6 +27,18 @@ impl Investigation for Supervisor {
 
     fn watch(&self, request: &WatchRequest) -> Result<Watch, ApiError> {
         capture::watch(self, request)
+    }
+
+    fn record(&self, open: Box<OpenSink>) -> Result<Arc<Recording>, ApiError> {
+        record::record(self, open)
+    }
+
+    fn end_recording(&self, recording: &Recording) {
+        record::end_recording(self, recording);
+    }
+
+    fn recorded_lately(&self, last: Duration) -> Result<Vec<Vec<u8>>, ApiError> {
+        record::recorded_lately(self, last)
     }
 }
 

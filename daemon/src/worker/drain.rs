@@ -14,12 +14,15 @@ use crate::port::Fault;
 impl Worker {
     /// Sends what the node has put into the outbox, and passes on what it has noticed and learned.
     pub(super) fn drain(&mut self) {
-        if let Some(track) = &mut self.track {
+        for track in &mut self.tracks {
             track.outputs(&mut self.out);
         }
         self.send_all();
         self.report_notices();
         self.spread_gossip();
+        if !self.tracks.is_empty() {
+            self.settle_tracks();
+        }
     }
 
     /// Empties the outbox of frames. A port whose device failed is given up when all have been sent.

@@ -22,6 +22,7 @@ mod orders;
 mod pass;
 pub mod record;
 mod resize;
+pub mod sink;
 mod slot;
 pub mod tap;
 #[cfg(test)]
@@ -82,6 +83,10 @@ enum Command {
     Tap(tap::Tap),
     /// Work like this from now on.
     Tune(Tuning),
+    /// Record what enters from now on.
+    Record(Box<record::Track>),
+    /// End the recordings that are over, and say of each other one when all until now has been written.
+    MarkRecordings(Sender<()>),
     /// From now on these are all workers, then answer.
     Peers(Vec<Peer>, Sender<()>),
     /// Know these stations too, then answer.
@@ -177,8 +182,10 @@ pub(crate) struct Peer {
 pub struct Workers {
     handles: RwLock<Vec<Handle>>,
     options: Options,
-    /// Where what enters the nodes is kept, if it is.
-    recording: Option<Arc<record::Recording>>,
+    /// What is being recorded. New workers record it too.
+    recordings: Mutex<Vec<Arc<record::Recording>>>,
+    /// Who wants to see frames, of new workers too.
+    taps: Mutex<Vec<tap::Tap>>,
     report: Sender<Report>,
     /// What they report.
     pub reports: Receiver<Report>,
@@ -224,16 +231,17 @@ impl Workers {
     /// # Errors
     /// If the operating system refuses threads or descriptors.
     pub fn start(options: Options) -> io::Result<Self> {
-        Self::start_recorded(options, None)
+        Self::start_recorded(options, Vec::new())
     }
 
-    /// [`Workers::start`], and everything that enters the nodes is recorded.
+    /// [`Workers::start`], and everything that enters the nodes is recorded, from the first event on.
     ///
     /// # Errors
     /// As [`Workers::start`], or if a recording cannot be begun.
-    pub fn start_recorded(options: Options, recording: Option<Arc<record::Recording>>) -> io::Result<Self> {
+    pub fn start_recorded(options: Options, recordings: Vec<Arc<record::Recording>>) -> io::Result<Self> {
         let (report, reports) = bounded(REPORTS_MAX);
-        let workers = Self { handles: RwLock::default(), options, recording, report, reports };
+        let (recordings, taps) = (Mutex::new(recordings), Mutex::default());
+        let workers = Self { handles: RwLock::default(), options, recordings, taps, report, reports };
         let recruits = workers.recruit(options.workers.clamp(1, WORKERS_MAX))?;
         *workers.handles.write().unwrap_or_else(PoisonError::into_inner) = recruits.into_handles();
         Ok(workers)
@@ -365,8 +373,51 @@ impl Workers {
         answer.recv().ok()
     }
 
-    /// Lets every worker show frames to this tap, until its reader has gone. Workers that are started later do not.
+    /// Records what enters the nodes from now on, of workers that are started later too, until the recording is stopped.
+    ///
+    /// # Errors
+    /// If there are [`record::RECORDINGS_MAX`] already, or the system refuses what a worker's part needs.
+    pub fn record(&self, recording: &Arc<record::Recording>) -> io::Result<()> {
+        let handles = self.handles();
+        let mut recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        recordings.retain(|known| !known.is_over());
+        if recordings.len() >= record::RECORDINGS_MAX {
+            return Err(io::Error::other(format!("{} recordings run already", recordings.len())));
+        }
+        let tracks: io::Result<Vec<_>> =
+            (0..handles.len()).map(|at| recording.track(at, handles.len(), self.options.seed)).collect();
+        for (handle, track) in handles.iter().zip(tracks?) {
+            handle.tell(Command::Record(Box::new(track)));
+        }
+        recordings.push(Arc::clone(recording));
+        Ok(())
+    }
+
+    /// What is being recorded.
+    pub fn recordings(&self) -> Vec<Arc<record::Recording>> {
+        let mut recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        recordings.retain(|known| !known.is_over());
+        recordings.clone()
+    }
+
+    /// Returns when every recording that has been stopped has ended, and all others' sinks have what has entered, or when
+    /// `within` has passed.
+    pub fn mark_recordings(&self, within: Duration) {
+        let (done, marks) = bounded(WORKERS_MAX * record::RECORDINGS_MAX);
+        for handle in self.handles().iter() {
+            handle.tell(Command::MarkRecordings(done.clone()));
+        }
+        drop(done);
+        let until = std::time::Instant::now() + within;
+        while marks.recv_deadline(until).is_ok() {}
+        drop(self.recordings()); // Forgets those that are over.
+    }
+
+    /// Lets every worker show frames to this tap, those that are started later too, until its reader has gone.
     pub fn tap(&self, tap: &tap::Tap) {
+        let mut taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner);
+        taps.retain(|known| !known.is_closed());
+        taps.push(tap.clone());
         for handle in self.handles().iter() {
             handle.tell(Command::Tap(tap.clone()));
         }

@@ -18,6 +18,7 @@ use super::pass::{Turn, WAKE, Worker};
 use super::slot::Slot;
 use super::{Command, Peer, Tally};
 use crate::port::PortIo;
+use crate::sys::clock;
 
 /// How long a draining worker goes on emptying its ports while new frames keep coming. What has not been read by then
 /// stays in the device.
@@ -81,6 +82,14 @@ impl Worker {
                 }
                 Command::Tap(tap) => self.taps.add(tap, &mut self.out),
                 Command::Tune(tuning) => self.tuning = tuning,
+                Command::Record(mut track) => {
+                    track.begin(now, Some(&self.node));
+                    self.tracks.push(*track);
+                }
+                Command::MarkRecordings(done) => {
+                    self.settle_tracks();
+                    self.tracks.iter_mut().for_each(|track| track.mark(done.clone()));
+                }
                 Command::Peers(peers, done) => {
                     self.meet(now, peers);
                     let _ = done.send(());
@@ -137,12 +146,24 @@ impl Worker {
         self.serials.get(port.index()).copied().flatten()
     }
 
+    /// Lets recordings begin anew that have to, and ends those that are over. The outbox is empty.
+    pub(super) fn settle_tracks(&mut self) {
+        let (now, mut at) = (clock::now(), 0);
+        while let Some(track) = self.tracks.get_mut(at) {
+            if track.settle(now, &self.node) {
+                at += 1;
+            } else {
+                self.tracks.swap_remove(at).retire();
+            }
+        }
+    }
+
     /// From now on these are all workers, and own the flows between them.
     fn meet(&mut self, now: Instant, peers: Vec<Peer>) {
         self.peers = peers;
         self.node.set_has_replicas(self.peers.len() > 1);
-        if let Some(track) = &mut self.track {
-            track.replicas(self.peers.len() > 1);
+        for track in &mut self.tracks {
+            track.replicas(self.peers.len());
         }
         let stalled = std::mem::take(&mut self.stalled);
         let is_any = !stalled.is_empty();

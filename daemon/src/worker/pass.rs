@@ -73,8 +73,8 @@ pub(super) struct Worker {
     pub(super) tally: Tally,
     /// Who wants to see frames.
     pub(super) taps: Taps,
-    /// The recording of what enters the node, if there is one.
-    pub(super) track: Option<Box<Track>>,
+    /// The recordings of what enters the node.
+    pub(super) tracks: Vec<Track>,
     /// The port being read, handled or written: whom a panic is blamed on.
     pub(super) acting: PortId,
     /// Peers that have been given something since they were last woken, by index.
@@ -128,7 +128,7 @@ impl Worker {
             unreported: VecDeque::new(),
             tally: Tally::default(),
             taps: Taps::default(),
-            track: None,
+            tracks: Vec::new(),
             acting: PortId(0),
             to_wake: [false; WORKERS_MAX],
             phase: Phase::Running,
@@ -160,9 +160,7 @@ impl Worker {
                 self.tally.spins_won += u64::from(!self.ready.is_empty());
                 continue;
             }
-            if let Some(track) = &mut self.track {
-                track.hand_over();
-            }
+            self.tracks.iter_mut().for_each(Track::hand_over);
             let deadline = self.node.next_deadline().map(|(at, _)| at.since(now));
             self.tally.sleeps += 1;
             self.look(deadline);
@@ -356,7 +354,7 @@ impl Worker {
     /// Lets the node handle an event.
     #[inline]
     pub(super) fn give(&mut self, now: Instant, event: Event) {
-        if let Some(track) = &mut self.track {
+        for track in &mut self.tracks {
             track.event(now, &event);
         }
         self.node.handle(now, event, &mut self.out);

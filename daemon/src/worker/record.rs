@@ -1,206 +1,406 @@
-//! Recording: what enters each worker's node, to disk, from its first event on ([`sim::recording`]).
+//! Recording: what enters the workers' nodes, kept while they run ([`sim::recording`]).
 //!
 //! ```text
-//!  worker ─▶ Track: records in memory ─ 64 KiB at a time ─▶ bounded channel ─▶ a thread ─▶ DIR/worker-N.rec
+//!  worker ─▶ Track: records in memory ─ 64 KiB at a time ─▶ bounded channel ─▶ a thread ─▶ sink: file, reader, or ring
+//!            plan, node: as they are, shared or copied ─────────────────────▶ … which makes octets of them
 //! ```
 //!
-//! The worker copies each frame once and never waits for the disk. If the disk is too slow for as long as
-//! [`CHUNKS_MAX`] pieces bridge, or refuses, the recording of that worker ends there and says so: a gap would make the
-//! rest worthless. A worker without recording asks once an event whether it has one.
+//! A recording may begin at any moment. Then the worker copies its node between two bursts, and that is all that it does
+//! about it: the thread turns the copy into octets. From then on the worker copies each frame once. A worker without
+//! recording asks once an event whether it has one.
 //!
-//! Plans are recorded as the configuration that they were compiled from, which the supervisor announces before it gives
-//! them to the workers.
+//! It never waits. If the sink is too slow for as long as [`PIECES_MAX`] pieces bridge, the segment ends there; what comes
+//! is counted and not kept until the channel is empty again, and then a new segment begins with the node as it is by then,
+//! at most one in [`RESUME_AFTER`] of a worker. A sink that fails ends the recording.
+//!
+//! Sinks decide about room ([`Sink`]). One that forgets its oldest segments ([`super::ring`]) asks for short ones
+//! ([`Recording::rotating`]).
+//!
+//! Limits: [`RECORDINGS_MAX`] recordings at once, and of each worker and recording [`PIECES_MAX`] pieces on their way, some
+//! 256 MiB.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use node::{Event, Outbox, Plan};
-use sim::recording::{Recorder, plan_digest};
-use wire::Instant;
+use node::{Event, Node, Outbox, Plan};
+use sim::recording::{Begins, Origin, Recorder, end_of, origin_records, state_records};
+use wire::{Instant, PortId};
 
 use crate::sys::clock;
 
-/// Pieces that wait for the disk, of each worker: some 256 MiB. At it the recording ends.
-const CHUNKS_MAX: usize = 4_096;
+/// Recordings at once, of which one may be a run's own and one the flight recorder. Further ones are refused.
+pub const RECORDINGS_MAX: usize = 4;
+/// Pieces that wait for the sink, of each worker: some 256 MiB. Beyond it events are counted and not kept.
+const PIECES_MAX: usize = 4_096;
 /// Emptied pieces that are kept to be filled again.
 const SPARE_MAX: usize = 64;
 /// Octets after which a piece is handed over. A worker that has nothing to do hands over what there is.
-const CHUNK_LEN: usize = 64 * 1024;
-/// Recordings of one worker in one folder. A further one is refused.
-const FILES_MAX: u32 = 1_000;
-/// How long the end of a worker waits for the disk.
+const PIECE_LEN: usize = 64 * 1024;
+/// A worker that fell behind begins another segment this long after the last one began, at the earliest.
+const RESUME_AFTER: Duration = Duration::from_secs(1);
+/// How long the end of a worker waits for the sink.
 const LAST_WITHIN: Duration = Duration::from_secs(5);
+/// Plans whose origin is remembered. An older one is recorded without names and text.
+const ORIGINS_MAX: usize = 8;
 
-/// Where the workers' recordings go, and what their plans were compiled from.
-#[derive(Debug)]
-pub struct Recording {
-    folder: PathBuf,
-    /// By the plan's digest.
-    plans: Mutex<BTreeMap<u64, Origin>>,
+/// What the latest plans were compiled from. The supervisor tells it before it gives them to the workers.
+#[derive(Debug, Default)]
+pub struct Origins(Mutex<VecDeque<Arc<Origin>>>);
+
+impl Origins {
+    /// The workers are about to get this plan.
+    pub fn announce(&self, plan: &Arc<Plan>, ports: Vec<(String, PortId)>, text: String) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() == ORIGINS_MAX {
+            known.pop_front();
+        }
+        known.push_back(Arc::new(Origin { plan: Arc::clone(plan), ports, text }));
+    }
+
+    fn of(&self, plan: &Arc<Plan>) -> Arc<Origin> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().rev().find(|origin| Arc::ptr_eq(&origin.plan, plan)).cloned();
+        found.unwrap_or_else(|| {
+            Arc::new(Origin { plan: Arc::clone(plan), ports: Vec::new(), text: String::new() })
+        })
+    }
 }
 
-/// What a plan was compiled from: the configuration's text, and the MTUs of interfaces that are not ours.
-type Origin = (String, Vec<(String, u16)>);
+/// Where one worker's records go. Called by a thread of its own, which may wait.
+pub trait Sink: Send {
+    /// A segment begins with the next octets.
+    fn begin(&mut self) {}
 
-impl Recording {
-    /// Recordings in `folder`, which is made if need be.
+    /// Takes whole records; gives the room back if it needs it no more.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub fn new(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.to_owned(), plans: Mutex::default() })
+    /// The recording ends here.
+    fn write(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>>;
+}
+
+/// Makes a worker's sink.
+pub type OpenSink = dyn Fn(usize) -> io::Result<Box<dyn Sink>> + Send + Sync;
+
+/// When a segment ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// After so many octets of events.
+    pub octets_max: usize,
+    /// After so long.
+    pub every: Duration,
+}
+
+/// One recording of all workers.
+pub struct Recording {
+    open: Box<OpenSink>,
+    origins: Arc<Origins>,
+    rotation: Option<Rotation>,
+    /// Whether the end of a worker waits for the sink.
+    is_awaited: bool,
+    is_over: AtomicBool,
+    missed: AtomicU64,
+}
+
+impl Recording {
+    /// A recording into these sinks.
+    pub fn new(open: Box<OpenSink>, origins: &Arc<Origins>) -> Self {
+        let (is_over, missed) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { open, origins: Arc::clone(origins), rotation: None, is_awaited: false, is_over, missed }
     }
 
-    /// The plan that the workers are about to get was compiled from this text, and these MTUs.
-    pub fn announce(&self, plan: &Plan, text: String, mtus: Vec<(String, u16)>) {
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.insert(plan_digest(plan), (text, mtus));
+    /// The same, and the end of a worker waits for the sink.
+    #[must_use]
+    pub fn awaited(mut self) -> Self {
+        self.is_awaited = true;
+        self
     }
 
-    /// A new file for a worker. What is there stays: a worker that went and came again has a second one.
-    fn create(&self, index: usize) -> io::Result<File> {
-        let mut path = self.folder.join(format!("worker-{index}.rec"));
-        for again in 2..=FILES_MAX {
-            match File::create_new(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    path = self.folder.join(format!("worker-{index}.{again}.rec"));
-                }
-                made => {
-                    tracing::info!("worker {index} is recorded in {}", path.display());
-                    return made;
-                }
-            }
-        }
-        let why = format!("{} has {FILES_MAX} recordings of worker {index} already", self.folder.display());
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+    /// The same with segments that end by themselves.
+    #[must_use]
+    pub fn rotating(mut self, rotation: Rotation) -> Self {
+        self.rotation = Some(rotation);
+        self
     }
 
-    /// Begins the recording of a worker whose node is new.
-    pub(super) fn begin(self: &Arc<Self>, index: usize, replicas: usize, seed: u64) -> io::Result<Track> {
-        let file = self.create(index)?;
-        let (chunks, written) = bounded::<Vec<u8>>(CHUNKS_MAX);
+    /// Nothing more is to be kept: every worker ends its part between two bursts.
+    pub fn stop(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has been stopped.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Events that could not be kept so far.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// A worker's part. Its first segment begins with [`Track::begin`].
+    ///
+    /// # Errors
+    /// The system refuses a file or a thread.
+    pub(super) fn track(self: &Arc<Self>, index: usize, replicas: usize, seed: u64) -> io::Result<Track> {
+        let sink = (self.open)(index)?;
+        let (pieces, written) = bounded(PIECES_MAX);
         let (spare, rooms) = bounded(SPARE_MAX);
+        let index = u16::try_from(index).expect("workers are few");
+        let origins = Arc::clone(&self.origins);
         let thread = std::thread::Builder::new()
             .name(format!("record-{index}"))
-            .spawn(move || write(file, &written, &spare))?;
+            .spawn(move || write(index, sink, &origins, &written, &spare))?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
-        let since_1970_ns = wall_ns.saturating_sub(clock::now().as_nanos());
-        let [index, replicas] = [index, replicas].map(|count| u16::try_from(count).expect("workers are few"));
+        let begins = Begins {
+            seed,
+            index,
+            replicas: u16::try_from(replicas).expect("workers are few"),
+            since_1970_ns: wall_ns.saturating_sub(clock::now().as_nanos()),
+            missed: 0,
+            has_state: false,
+        };
         Ok(Track {
-            recorder: Recorder::new(seed, index, replicas, since_1970_ns),
-            chunks: Some(chunks),
-            rooms,
             recording: Arc::clone(self),
-            known: BTreeSet::new(),
+            recorder: Recorder::new(index),
+            begins,
+            pieces: Some(pieces),
+            rooms,
+            is_behind: false,
+            missed: 0,
+            handed: 0,
+            plans: 0,
+            began: clock::now(),
+            octets: 0,
             thread: Some(thread),
         })
     }
 }
 
+/// What a worker hands to its thread.
+enum Piece {
+    /// Records.
+    Records(Vec<u8>),
+    /// A segment begins with the next piece.
+    Begins,
+    /// A plan and its number.
+    Plan(u32, Arc<Plan>),
+    /// The node while the plan of this number holds.
+    State(u32, Box<Node>),
+    /// Say when everything before has been written.
+    Mark(Sender<()>),
+}
+
 /// Writes what comes until nothing more can, and gives the room back.
-fn write(mut file: File, chunks: &Receiver<Vec<u8>>, spare: &Sender<Vec<u8>>) {
-    while let Ok(mut chunk) = chunks.recv() {
-        if let Err(error) = file.write_all(&chunk) {
-            tracing::error!("the recording ends here: it cannot be written: {error}");
+fn write(
+    index: u16,
+    mut sink: Box<dyn Sink>,
+    origins: &Origins,
+    pieces: &Receiver<Piece>,
+    spare: &Sender<Vec<u8>>,
+) {
+    while let Ok(piece) = pieces.recv() {
+        let written = match piece {
+            Piece::Records(octets) => sink.write(octets).map(|mut room| {
+                room.clear();
+                let _ = spare.try_send(room); // No place for the room: it is given up.
+            }),
+            Piece::Begins => {
+                sink.begin();
+                Ok(())
+            }
+            Piece::Plan(number, plan) => {
+                sink.write(origin_records(index, number, &origins.of(&plan))).map(drop)
+            }
+            Piece::State(number, node) => sink.write(state_records(index, number, &node)).map(drop),
+            Piece::Mark(done) => {
+                let _ = done.send(()); // Who asked may have gone.
+                Ok(())
+            }
+        };
+        if let Err(error) = written {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                tracing::error!("the recording of worker {index} ends here: it cannot be written: {error}");
+            }
             return;
         }
-        chunk.clear();
-        let _ = spare.try_send(chunk); // No room for the room: it is given up.
     }
 }
 
-/// One worker's recording.
-#[derive(Debug)]
+/// One worker's part of a recording.
 pub(super) struct Track {
-    recorder: Recorder,
-    /// `None` once the recording has ended.
-    chunks: Option<Sender<Vec<u8>>>,
-    rooms: Receiver<Vec<u8>>,
     recording: Arc<Recording>,
-    /// Plans whose text is in the file.
-    known: BTreeSet<u64>,
+    recorder: Recorder,
+    begins: Begins,
+    /// `None` once it has ended.
+    pieces: Option<Sender<Piece>>,
+    rooms: Receiver<Vec<u8>>,
+    /// Whether the sink is too slow: nothing is kept until it has caught up.
+    is_behind: bool,
+    /// Events that were not kept and that no segment's beginning has told.
+    missed: u64,
+    /// Events of the segment that have been handed over.
+    handed: u64,
+    /// Plans numbered so far.
+    plans: u32,
+    /// When the segment began.
+    began: Instant,
+    /// Octets of it that have been handed over.
+    octets: usize,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Track {
+    /// Begins a segment: with a node that is new, or as it is.
+    pub(super) fn begin(&mut self, now: Instant, node: Option<&Node>) {
+        self.hand_over();
+        self.is_behind = false;
+        (self.began, self.octets, self.handed) = (now, 0, 0);
+        self.hand(Piece::Begins);
+        self.recorder.begin(&Begins { missed: self.missed, has_state: node.is_some(), ..self.begins });
+        self.hand_over();
+        if let Some(node) = node {
+            self.plan(node.plan());
+            self.hand(Piece::State(self.plans - 1, Box::new(node.clone())));
+        }
+        if !self.is_behind {
+            self.missed = 0;
+        }
+    }
+
+    /// Hands a plan over under the next number.
+    fn plan(&mut self, plan: &Arc<Plan>) {
+        self.hand(Piece::Plan(self.plans, Arc::clone(plan)));
+        self.plans += 1;
+    }
+
     /// The node is about to handle this.
     pub(super) fn event(&mut self, at: Instant, event: &Event) {
-        if self.chunks.is_none() {
+        if self.is_behind {
+            self.miss(1);
             return;
         }
         if let Event::Configure(plan) = event {
-            let digest = plan_digest(plan);
-            let plans = self.recording.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((text, mtus)) = plans.get(&digest).filter(|_| self.known.insert(digest)) {
-                self.recorder.plan(digest, text, mtus);
-            }
+            self.hand_over();
+            self.plan(plan);
+            self.recorder.configure(at, self.plans - 1);
+        } else {
+            self.recorder.event(at, event);
         }
-        self.recorder.event(at, event);
-        if self.recorder.len() >= CHUNK_LEN {
+        if self.recorder.len() >= PIECE_LEN {
             self.hand_over();
         }
     }
 
     /// The node has replicas from now on, or none.
-    pub(super) fn replicas(&mut self, has_replicas: bool) {
-        if self.chunks.is_some() {
-            self.recorder.replicas(has_replicas);
+    pub(super) fn replicas(&mut self, count: usize) {
+        self.begins.replicas = u16::try_from(count).expect("workers are few");
+        if !self.is_behind {
+            self.recorder.replicas(count > 1);
         }
     }
 
     /// The outbox is about to be emptied.
     pub(super) fn outputs(&mut self, out: &mut Outbox) {
-        if self.chunks.is_some() {
+        if !self.is_behind {
             self.recorder.outputs(out);
         }
     }
 
-    /// Gives the disk what there is.
+    /// Gives the sink what there is.
     pub(super) fn hand_over(&mut self) {
-        let Some(chunks) = &self.chunks else { return };
-        if self.recorder.is_empty() {
+        if self.recorder.is_empty() || self.is_behind {
             return;
         }
-        let room = self.rooms.try_recv().unwrap_or_default();
-        match chunks.try_send(self.recorder.take(room)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                tracing::error!("the recording ends here: the disk is too slow");
-                self.finish(false);
-            }
-            Err(TrySendError::Disconnected(_)) => self.chunks = None,
+        let records = self.recorder.take(self.rooms.try_recv().unwrap_or_default());
+        self.octets += records.len();
+        let events = self.recorder.events();
+        self.hand(Piece::Records(records));
+        if !self.is_behind {
+            self.handed = events;
         }
     }
 
-    /// Ends the recording. What has been lost is not in it: the events before are.
-    fn finish(&mut self, is_whole: bool) {
-        let Some(chunks) = self.chunks.take() else { return };
-        self.recorder.end(is_whole);
-        let last = self.recorder.take(Vec::new());
-        if is_whole {
-            let _ = chunks.send_timeout(last, LAST_WITHIN);
-        } else {
-            // The disk is behind; a thread of its own waits for it, so that the worker does not.
-            drop(std::thread::Builder::new().spawn(move || chunks.send_timeout(last, LAST_WITHIN)));
+    /// Says through `done` when all until here has been written.
+    pub(super) fn mark(&mut self, done: Sender<()>) {
+        self.hand_over();
+        self.hand(Piece::Mark(done));
+    }
+
+    fn hand(&mut self, piece: Piece) {
+        let Some(pieces) = &self.pieces else { return };
+        match pieces.try_send(piece) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                if !self.is_behind {
+                    tracing::warn!("worker {}: the recording falls behind", self.begins.index);
+                    self.is_behind = true;
+                    self.miss(self.recorder.events() - self.handed);
+                }
+                self.recorder.forget();
+            }
+            Err(TrySendError::Disconnected(_)) => self.pieces = None,
+        }
+    }
+
+    fn miss(&mut self, events: u64) {
+        self.missed += events;
+        self.recording.missed.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Between two bursts, the outbox empty: whether the recording goes on. A segment ends if it is long enough, and
+    /// begins again if it had to end and can.
+    pub(super) fn settle(&mut self, now: Instant, node: &Node) -> bool {
+        let Some(pieces) = self.pieces.as_ref().filter(|_| !self.recording.is_over()) else { return false };
+        let lasts = now.since(self.began);
+        let is_due = match self.recording.rotation {
+            _ if self.is_behind => pieces.is_empty() && lasts >= RESUME_AFTER,
+            Some(Rotation { octets_max, every }) => {
+                (self.octets + self.recorder.len() >= octets_max || lasts >= every)
+                    && pieces.len() < PIECES_MAX / 4
+            }
+            None => false,
+        };
+        if is_due {
+            self.begin(now, Some(node));
+        }
+        true
+    }
+
+    /// Ends the worker's part without waiting for the sink: it writes what it has been given.
+    pub(super) fn retire(mut self) {
+        self.thread = None;
+    }
+
+    fn finish(&mut self) {
+        self.hand_over();
+        let Some(pieces) = self.pieces.take() else { return };
+        let end = Piece::Records(end_of(self.begins.index, self.missed));
+        match pieces.try_send(end) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(end)) => {
+                // The sink is behind; a thread of its own waits for it, so that the worker does not.
+                drop(std::thread::Builder::new().spawn(move || pieces.send_timeout(end, LAST_WITHIN)));
+            }
         }
     }
 }
 
 impl Drop for Track {
     fn drop(&mut self) {
-        self.finish(true);
-        if let Some(thread) = self.thread.take()
+        self.finish();
+        if let Some(thread) = self.thread.take().filter(|_| self.recording.is_awaited)
             && thread.join().is_err()
         {
             tracing::error!("the recording's thread has panicked");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

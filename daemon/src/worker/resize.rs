@@ -20,6 +20,7 @@ use vswitch::Station;
 
 use super::pass::{WAKE, Worker};
 use super::{COMMANDS_MAX, Command, HANDED_MAX, Handed, Handle, Peer, WORKERS_MAX, Workers, ask};
+use crate::sys::clock;
 
 /// Stations that are told to a new worker at once.
 const STATIONS_PAGE: usize = 1_024;
@@ -72,9 +73,13 @@ impl Workers {
         let (commands, receiver) = bounded(COMMANDS_MAX);
         let peer = peers[index].clone();
         let mut worker = Worker::new(index, self.options, poll, receiver, inbox, peers, self.report.clone());
-        if let Some(recording) = &self.recording {
-            worker.track = Some(Box::new(recording.begin(index, worker.peers.len(), self.options.seed)?));
+        for recording in self.recordings() {
+            let mut track = recording.track(index, worker.peers.len(), self.options.seed)?;
+            track.begin(clock::now(), None);
+            worker.tracks.push(track);
         }
+        let taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        taps.into_iter().for_each(|tap| worker.taps.add(tap, &mut worker.out));
         let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
                 // A panic outside a port's turn. Half a switch that says it is ready is worse than none: the devices
@@ -82,7 +87,7 @@ impl Workers {
                 tracing::error!("worker {index} has panicked; the process ends");
                 std::process::exit(1);
             }
-            worker.track = None; // Its recording ends.
+            worker.tracks.clear(); // Its part of each recording ends.
             worker.count()
         })?;
         Ok(Handle { commands, peer, thread: Mutex::new(Some(thread)) })

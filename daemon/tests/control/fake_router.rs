@@ -1,7 +1,8 @@
 //! The fake switch's router: it remembers entries and knows one connection and one neighbour.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use config::{AclSpec, Listen, Proto, PublishSpec, RouteSpec};
 use sim::capture::Interface;
@@ -70,6 +71,17 @@ impl Investigation for Switch {
             since_1970_ns: 1_700_000_000_000_000_000,
             reason,
         })
+    }
+
+    fn record(&self, _: Box<OpenSink>) -> Result<Arc<Recording>, ApiError> {
+        Err(ApiError::new(ErrorKind::Unavailable, "the recording", "this switch moves no frames"))
+    }
+
+    fn end_recording(&self, _: &Recording) {}
+
+    /// A piece that says how much was asked for.
+    fn recorded_lately(&self, last: Duration) -> Result<Vec<Vec<u8>>, ApiError> {
+        Ok(vec![b"the last ".to_vec(), format!("{last:?}").into_bytes()])
     }
 }
 

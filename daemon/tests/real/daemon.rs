@@ -33,24 +33,29 @@ impl Daemon {
     }
 
     pub(crate) fn start_in(host: Namespace, config: &str) -> Self {
-        Self::launch(host, config, tempfile::tempdir().unwrap(), false)
+        Self::start_with(host, config, &[])
     }
 
     /// The same, and what enters its nodes is recorded in the folder `rec` of its directory.
     pub(crate) fn start_recorded(host: Namespace, config: &str) -> Self {
-        Self::launch(host, config, tempfile::tempdir().unwrap(), true)
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("rec").display().to_string();
+        Self::launch(host, config, directory, &["--record", &folder])
     }
 
-    fn launch(host: Namespace, config: &str, directory: tempfile::TempDir, is_recorded: bool) -> Self {
+    /// The same with flags of `tapestry run`.
+    pub(crate) fn start_with(host: Namespace, config: &str, flags: &[&str]) -> Self {
+        Self::launch(host, config, tempfile::tempdir().unwrap(), flags)
+    }
+
+    fn launch(host: Namespace, config: &str, directory: tempfile::TempDir, flags: &[&str]) -> Self {
         fs::write(directory.path().join("config.toml"), config).unwrap();
         let notify = directory.path().join("notify");
         let manager = UnixDatagram::bind(&notify).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = tapestry(&directory.path().join("socket"));
         command.args(["run", "-c"]).arg(directory.path().join("config.toml")).env("NOTIFY_SOCKET", &notify);
-        if is_recorded {
-            command.arg("--record").arg(directory.path().join("rec"));
-        }
+        command.args(flags);
         command.stderr(fs::File::create(directory.path().join("log")).unwrap());
         let child = host.run(|| start(&mut command)).unwrap();
         let daemon = Self { host, directory, child, manager };

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use rustix::process::Signal;
@@ -24,7 +24,12 @@ struct World {
 }
 
 impl World {
+    /// Recorded from its start.
     fn new() -> Option<Self> {
+        Self::started(Daemon::start_recorded)
+    }
+
+    fn started(start: impl FnOnce(Namespace, &str) -> Daemon) -> Option<Self> {
         let cable = Cable::new()?;
         let containers = ["one", "two"].map(namespace);
         let port = |number: usize| {
@@ -40,7 +45,7 @@ impl World {
             port(0),
             port(1)
         );
-        let daemon = Daemon::start_recorded(cable.host.clone(), &config);
+        let daemon = start(cable.host.clone(), &config);
         Some(Self { daemon, cable, containers })
     }
 
@@ -81,6 +86,33 @@ fn transfer(from: &Namespace, to: &Namespace, listen: &str) -> SocketAddr {
     })
 }
 
+/// All that was replayed came out as it had live, until the recording's end.
+fn assert_same(replayed: &Replayed, ended: Ended) {
+    assert_eq!((replayed.difference.as_deref(), replayed.ended), (None, ended), "{replayed:?}");
+    assert!(!replayed.workers.is_empty());
+    for worker in &replayed.workers {
+        assert_eq!(worker.missed, 0, "{replayed:?}");
+        assert!(
+            worker.events > 0 && (worker.verified == worker.events || ended == Ended::CutOff),
+            "{replayed:?}"
+        );
+    }
+}
+
+/// `tapestry record` with these words; returns when the recording has begun.
+fn record(world: &World, words: &[&str]) -> (Child, PathBuf) {
+    let file = world.daemon.directory.path().join("from-now-on.rec");
+    let mut command = tapestry(&world.daemon.socket());
+    command.arg("record").arg("--out").arg(&file).args(words);
+    let mut child = start(&mut command);
+    let len = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    while len() == 0 && child.try_wait().unwrap().is_none() {
+        thread::yield_now();
+    }
+    assert!(len() > 0, "it ended before it began: {}", world.daemon.log());
+    (child, file)
+}
+
 #[test]
 fn real_traffic_is_replayed_to_the_same_octets() {
     if !able() {
@@ -93,16 +125,8 @@ fn real_traffic_is_replayed_to_the_same_octets() {
     world.traffic();
     assert!(world.daemon.end(Signal::TERM).success());
     let replayed = world.replayed();
-    for one in &replayed {
-        assert_eq!(
-            (one.difference.as_deref(), one.ended, one.verified),
-            (None, Ended::Whole, one.events),
-            "{one:?}"
-        );
-    }
-    let frames_in: u64 = replayed.iter().map(|one| one.frames_in).sum();
-    let frames_out: u64 = replayed.iter().map(|one| one.frames_out).sum();
-    assert!(frames_in > 100 && frames_out > 100, "{replayed:?}");
+    replayed.iter().for_each(|one| assert_same(one, Ended::Whole));
+    assert!(replayed.iter().map(|one| one.sum(|worker| worker.frames_in)).sum::<u64>() > 100, "{replayed:?}");
 
     // The command does the same, and what it writes can be read.
     let out = world.daemon.directory.path().join("out");
@@ -125,9 +149,96 @@ fn a_killed_switch_leaves_a_recording_that_ends_at_its_last_whole_event() {
     world.traffic();
     world.daemon.end(Signal::KILL);
     for one in world.replayed() {
-        assert_eq!((one.difference.as_deref(), one.ended), (None, Ended::CutOff), "{one:?}");
-        assert!(one.events > 0, "{one:?}");
+        assert_same(&one, Ended::CutOff);
     }
+}
+
+#[test]
+fn a_recording_may_begin_on_a_switch_that_has_lived_and_outlives_changes() {
+    if !able() {
+        return;
+    }
+    let Some(mut world) = World::started(|host, config| Daemon::start_with(host, config, &[])) else {
+        return;
+    };
+    world.traffic(); // Stations, neighbours and connections that only the state tells of.
+    let (mut recording, file) = record(&world, &[]);
+    world.traffic();
+    world.daemon.order(&["network", "create", "b", "--subnet", "10.9.0.0/16", "--gateway", "10.9.0.1"]);
+    let config = world.daemon.directory.path().join("config.toml");
+    let text = String::from_utf8(world.daemon.ask(&["config"]).stdout).unwrap();
+    std::fs::write(&config, text.replace("workers = 2", "workers = 3")).unwrap();
+    world.daemon.order(&["apply", config.to_str().unwrap()]);
+    let third = namespace("three");
+    let netns = third.path().display().to_string();
+    world.daemon.order(&[
+        "port",
+        "add",
+        "c3",
+        "--network",
+        "a",
+        "--netns",
+        &netns,
+        "--ifname",
+        "eth0",
+        "--address",
+        "172.16.0.4/16",
+    ]);
+    let [one, _] = &world.containers;
+    transfer(one, &third, "172.16.0.4:0");
+    let connection = transfer(&third, &world.cable.far, "192.0.2.1:0");
+    assert_eq!(connection.ip().to_string(), "192.0.2.7", "it was translated");
+
+    // Killed in the middle: what is in the file holds.
+    world.daemon.end(Signal::KILL);
+    assert!(!recording.wait().unwrap().success());
+    let replayed = replay(&file, None).unwrap();
+    assert_same(&replayed, Ended::CutOff);
+    assert_eq!(replayed.workers.len(), 3, "{replayed:?}");
+    assert!(replayed.sum(|worker| worker.frames_in) > 100, "{replayed:?}");
+    assert!(replayed.sum(|worker| worker.verified) > 100, "{replayed:?}");
+}
+
+#[test]
+fn a_recording_ends_when_its_time_is_up_and_a_flipped_bit_ends_it_before() {
+    if !able() {
+        return;
+    }
+    let Some(world) = World::started(|host, config| Daemon::start_with(host, config, &[])) else { return };
+    world.traffic();
+    let (mut recording, file) = record(&world, &["--for", "1ms"]);
+    assert!(recording.wait().unwrap().success());
+    let mut octets = std::fs::read(&file).unwrap();
+    let whole = replay(&file, None).unwrap();
+    assert_eq!((whole.ended, whole.workers.len(), whole.difference), (Ended::Whole, 2, None));
+    let middle = octets.len() / 2;
+    octets[middle] ^= 4;
+    std::fs::write(&file, &octets).unwrap();
+    assert_eq!(replay(&file, None).unwrap().ended, Ended::CutOff);
+    octets[6] = 1; // Another version.
+    std::fs::write(&file, &octets).unwrap();
+    assert!(replay(&file, None).unwrap_err().to_string().contains("version 1"));
+}
+
+#[test]
+fn the_flight_recorder_has_the_last_seconds() {
+    if !able() {
+        return;
+    }
+    let start =
+        |host: Namespace, config: &str| Daemon::start_with(host, config, &["--flight-recorder", "64MiB"]);
+    let Some(world) = World::started(start) else { return };
+    world.traffic();
+    let file = world.daemon.directory.path().join("last.rec");
+    world.daemon.order(&["record", "--last", "1h", "--out", file.to_str().unwrap()]);
+    let replayed = replay(&file, None).unwrap();
+    assert_same(&replayed, Ended::Whole);
+    assert!(replayed.sum(|worker| worker.frames_in) > 100, "{replayed:?}");
+
+    let Some(without) = World::started(|host, config| Daemon::start_with(host, config, &[])) else { return };
+    let refused = without.daemon.ask(&["record", "--last", "1s", "--out", "/dev/null"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--flight-recorder"), "{refused:?}");
 }
 
 #[test]

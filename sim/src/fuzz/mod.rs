@@ -4,7 +4,7 @@
 //! choice. Frames are mostly well formed and sometimes damaged; addresses, VLANs and limits are few and small, so that
 //! frames meet and tables fill. What must hold beside the [laws](crate::Driver): no panic, and the same octets, times
 //! and counters whether the outbox is drained after each event or after seven; and a trace of a frame tells exactly what
-//! then happens to it, and changes nothing.
+//! then happens to it, and changes nothing; and a node that was kept and restored in between does all the same.
 //!
 //! There are two worlds: a switch of any shape, and a router between two networks and an uplink. The same bodies run in
 //! the fuzz targets `node` and `router`, and with seeded chance and the committed corpus in this crate's tests.
@@ -33,6 +33,8 @@ pub const EVENTS_MAX: usize = 400;
 const BATCH: usize = 7;
 /// One of so many frames is traced before it comes.
 const TRACED_EVERY: u32 = 128;
+/// After so many events the node that is drained in batches is kept, restored, and goes on as what was restored.
+const KEPT_EVERY: u32 = 97;
 
 /// Lives through the history that `data` tells, and says what was counted.
 ///
@@ -124,6 +126,8 @@ struct History {
     generation: u32,
     /// Frames so far.
     frames: u32,
+    /// Events so far.
+    events: u32,
 }
 
 struct Watched {
@@ -159,6 +163,7 @@ impl History {
             plan,
             world,
             frames: 0,
+            events: 0,
         })
     }
 
@@ -224,10 +229,14 @@ impl History {
         for (watched, batch) in [(&mut self.each, 1), (&mut self.batch, BATCH)] {
             let event = event(&mut watched.driver);
             watched.driver.handle(self.now, event);
+            if batch > 1 && self.events % KEPT_EVERY == KEPT_EVERY - 1 {
+                watched.driver.keep_and_restore();
+            }
             if watched.driver.undrained() >= batch {
                 watched.drain();
             }
         }
+        self.events += 1;
     }
 
     fn end(mut self) -> Counters {

@@ -1,38 +1,49 @@
-//! Recordings: every event that entered a worker's node, and a digest of what came out, so that the run can be had again.
+//! Recordings: every event that entered the workers' nodes, and digests of what came out, so that the run can be had again.
 //!
 //! ```text
 //!  file    "TAPREC", version ─▶ record ─▶ record ─▶ …           little-endian throughout
 //!  record  length of the body (4) │ kind (1) │ body │ checksum of kind and body (4)
-//!  kinds   start: seed, worker, replicas      plan: its digest, the configuration's text, MTUs of interfaces
+//!  kinds   worker: whose the records from here on are
+//!          start: seed, worker, replicas, what is missing before      plan, state: in pieces, see [`keep`]
 //!          frame, datagram, wake, configure, flush, kill sessions, flush neighbours, gossip: each with its time
 //!          replicas: alone or not from now on  outputs: events so far, digest of all that left until then
 //!          end: whole, or something could not be kept
 //! ```
 //!
-//! A recording begins with a worker's first event, when its node is empty: nothing else needs to be kept of the state,
-//! and a replay is exact. A plan is kept as the text that it was compiled from, with its digest: a version that compiles
-//! the text to another plan says so and does not guess.
+//! Each worker's records are *segments*. One begins with the worker's first event, when its node is empty, or at any later
+//! moment with the node as it was then and its plan: so a replay is exact either way, and knows nothing of what was
+//! before. Where something could not be kept in time (a disk or a reader that is too slow), the segment ends at the last
+//! event that was, and the next one says how many events lie between ([`Replayed::missed`]): a replay with a hidden gap
+//! would be a lie.
 //!
 //! A file that was cut off (`kill -9`, a full disk) or damaged ends at its last whole record; what it says until then
-//! holds. What a worker could not hand to the disk in time ends the recording ([`Ended::Overrun`]): a replay with a gap
-//! would be a lie. Limits: [`BODY_MAX`] octets a record, whatever its length field says.
+//! holds. Limits: [`BODY_MAX`] octets a record and [`KEPT_MAX`] a plan or state, whatever their length fields say, and
+//! [`WORKERS_MAX`] workers. A file of another version is refused: states are kept in this version's own form.
 
 mod digest;
+mod kept;
 mod read;
 mod replay;
 mod write;
 
-pub use digest::{Digest, plan_digest};
+pub use digest::Digest;
+pub use kept::{Origin, keep, restore};
 pub use read::{Ended, Reader, RecordingError};
-pub use replay::{Replayed, replay};
-pub use write::Recorder;
+pub use replay::{Replayed, WorkerReplayed, replay};
+pub use write::{Begins, Recorder, end_of, header, origin_records, state_records};
 
 /// The first octets of a recording.
 pub const MAGIC: &[u8; 6] = b"TAPREC";
 /// The version that this program writes and reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Octets of one record's body. A record that says that it is longer is damaged.
 pub const BODY_MAX: usize = 32 << 20;
+/// Octets of a plan or a state in all its pieces. One that says that it is longer is damaged.
+pub const KEPT_MAX: usize = 1 << 30;
+/// Octets of one piece of a plan or a state.
+const PIECE_LEN: usize = 1 << 20;
+/// Workers of one recording. A record that says that it is of another one is damaged.
+pub const WORKERS_MAX: u16 = 1_024;
 
 /// The kinds of record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +51,8 @@ pub const BODY_MAX: usize = 32 << 20;
 enum Kind {
     Start,
     Plan,
+    State,
+    Worker,
     Frame,
     Datagram,
     Wake,
@@ -54,9 +67,11 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Start,
         Self::Plan,
+        Self::State,
+        Self::Worker,
         Self::Frame,
         Self::Datagram,
         Self::Wake,

@@ -16,14 +16,14 @@ use wire::offload::VNET_HDR_LEN;
 use wire::{DomainId, Ecn, Instant, Mac, Offload, PortId};
 
 use super::write::checksum;
-use super::{BODY_MAX, Kind, MAGIC, VERSION};
+use super::{BODY_MAX, Begins, Kind, MAGIC, VERSION, WORKERS_MAX};
 
 /// How a recording ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// As it should.
     Whole,
-    /// Events that came later could not be kept.
+    /// As it should, but some events could not be kept on the way.
     Overrun,
     /// In the middle: it was cut off, or damaged. What is before holds.
     CutOff,
@@ -44,12 +44,33 @@ impl std::error::Error for RecordingError {}
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    Start { seed: u64, index: u16, replicas: u16, since_1970_ns: u64 },
-    Plan { digest: u64, text: String, mtus: Vec<(String, u16)> },
-    Event { at: Instant, what: Happened },
+    Start(Begins),
+    /// A piece of a plan.
+    Plan {
+        number: u32,
+        is_last: bool,
+        octets: Vec<u8>,
+    },
+    /// A piece of a state, while this plan holds.
+    State {
+        plan: u32,
+        is_last: bool,
+        octets: Vec<u8>,
+    },
+    Worker(u16),
+    Event {
+        at: Instant,
+        what: Happened,
+    },
     Replicas(bool),
-    Outputs { events: u64, sends: u64, gossip: u64 },
-    End { is_whole: bool },
+    Outputs {
+        events: u64,
+        sends: u64,
+        gossip: u64,
+    },
+    End {
+        missed: u64,
+    },
 }
 
 /// An event, its frame still in the record.
@@ -68,7 +89,7 @@ pub(super) enum Happened {
         octets: Vec<u8>,
     },
     Wake,
-    Configure(u64),
+    Configure(u32),
     Flush(Flush),
     KillSessions(SessionFilter),
     FlushNeighbours {
@@ -107,7 +128,7 @@ impl<R: Read> Reader<R> {
         let wrong = |why: &str| Err(RecordingError(why.to_owned()));
         let mut header = [0; MAGIC.len() + 2];
         if input.read_exact(&mut header).is_err() || !header.starts_with(MAGIC) {
-            return wrong("is no recording; `tapestry run --record DIR` makes them");
+            return wrong("is no recording; `tapestry record` makes them");
         }
         let [.., low, high] = header;
         match u16::from_le_bytes([low, high]) {
@@ -143,17 +164,26 @@ impl<R: Read> Reader<R> {
 }
 
 fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
-    let what = match kind {
+    let at = match kind {
         Kind::Start => {
             let (seed, index, replicas) = (body.u64()?, body.u16()?, body.u16()?);
-            return Some(Record::Start { seed, index, replicas, since_1970_ns: body.u64()? });
+            let (since_1970_ns, missed, has_state) = (body.u64()?, body.u64()?, body.u8()? != 0);
+            return Some(Record::Start(Begins { seed, index, replicas, since_1970_ns, missed, has_state }));
         }
-        Kind::Plan => return plan(body),
+        Kind::Plan => {
+            let (number, is_last) = (body.u32()?, body.u8()? != 0);
+            return Some(Record::Plan { number, is_last, octets: body.0.to_vec() });
+        }
+        Kind::State => {
+            let (plan, is_last) = (body.u32()?, body.u8()? != 0);
+            return Some(Record::State { plan, is_last, octets: body.0.to_vec() });
+        }
+        Kind::Worker => return Some(Record::Worker(body.u16().filter(|index| *index < WORKERS_MAX)?)),
         Kind::Replicas => return Some(Record::Replicas(body.u8()? != 0)),
         Kind::Outputs => {
             return Some(Record::Outputs { events: body.u64()?, sends: body.u64()?, gossip: body.u64()? });
         }
-        Kind::End => return Some(Record::End { is_whole: body.u8()? != 0 }),
+        Kind::End => return Some(Record::End { missed: body.u64()? }),
         Kind::Frame
         | Kind::Datagram
         | Kind::Wake
@@ -163,12 +193,11 @@ fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
         | Kind::FlushNeighbours
         | Kind::Gossip => Instant::from_nanos(body.u64()?),
     };
-    let at = what;
     let what = match kind {
         Kind::Frame => Happened::Frame { port: PortId(body.u16()?), octets: body.frame(VNET_HDR_LEN)? },
         Kind::Datagram => datagram(body)?,
         Kind::Wake => Happened::Wake,
-        Kind::Configure => Happened::Configure(body.u64()?),
+        Kind::Configure => Happened::Configure(body.u32()?),
         Kind::Flush => {
             let id = |value: Option<u64>| value.map(u16::try_from).transpose().ok();
             let domain = id(body.optional()?)?.map(DomainId);
@@ -184,7 +213,13 @@ fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
             let (domain, port) = (DomainId(body.u16()?), PortId(body.u16()?));
             Happened::Gossip(Gossip::Station { domain, mac: Mac(body.take()?), port })
         }
-        Kind::Start | Kind::Plan | Kind::Replicas | Kind::Outputs | Kind::End => return None,
+        Kind::Start
+        | Kind::Plan
+        | Kind::State
+        | Kind::Worker
+        | Kind::Replicas
+        | Kind::Outputs
+        | Kind::End => return None,
     };
     Some(Record::Event { at, what })
 }
@@ -199,17 +234,6 @@ fn session_filter(body: &mut Octets<'_>) -> Option<SessionFilter> {
     let l4_port = body.optional()?.map(u16::try_from).transpose().ok()?;
     let publish = body.optional()?.map(u32::try_from).transpose().ok()?;
     Some(SessionFilter { id, protocol, address: body.rest()?, l4_port, publish })
-}
-
-fn plan(body: &mut Octets<'_>) -> Option<Record> {
-    let (digest, count) = (body.u64()?, body.u32()?);
-    let mut mtus = Vec::new();
-    for _ in 0..count {
-        let (mtu, len) = (body.u16()?, body.u32()? as usize);
-        mtus.push((String::from_utf8(body.some(len)?.to_vec()).ok()?, mtu));
-    }
-    let text = String::from_utf8(body.0.to_vec()).ok()?;
-    Some(Record::Plan { digest, text, mtus })
 }
 
 fn datagram(body: &mut Octets<'_>) -> Option<Happened> {
@@ -241,12 +265,6 @@ impl Octets<'_> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
-    }
-
-    fn some(&mut self, len: usize) -> Option<&[u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
     }
 
     fn u8(&mut self) -> Option<u8> {

@@ -1,21 +1,24 @@
-//! Replay: the recorded events through a new node, and whether the same comes out.
+//! Replay: the recorded events through nodes of their own, and whether the same comes out.
 //!
-//! The node's outputs are compared where the worker had sent them, after a burst: a difference is told with the events of
-//! that burst. A node that panics is a difference too, at the very event: a recording of a crash is how it is found.
+//! Each worker of the recording has a node here; one that begins with a state goes on from it. The nodes' outputs are
+//! compared where the workers had sent them, after a burst: a difference is told with the events of that burst. A node that
+//! panics is a difference too, at the very event: a recording of a crash is how it is found. What is in memory is the
+//! nodes and one record, however long the file.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use config::{Compiled, Ids};
-use node::{Event, Node, Outbox, Plan};
+use node::{Event, Node, Outbox};
 use wire::{Instant, PortId};
 
-use super::Digest;
-use super::digest::plan_digest;
+use super::kept::{Origin, restore};
 use super::read::{Ended, Happened, Reader, Record, RecordingError};
+use super::write::Begins;
+use super::{Digest, KEPT_MAX};
 use crate::capture::CaptureWriter;
 use crate::replay::capture_file;
 
@@ -27,10 +30,25 @@ const IN_FOLDER: &str = "in";
 /// What a replay came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
-    /// The worker that was recorded.
+    /// Of each worker that was recorded, in their order.
+    pub workers: Vec<WorkerReplayed>,
+    /// How the recording ends.
+    pub ended: Ended,
+    /// Where the replay differs from the recording.
+    pub difference: Option<String>,
+}
+
+/// What the replay of one worker came to.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct WorkerReplayed {
+    /// Which worker.
     pub worker: u16,
     /// The seed of its node.
     pub seed: u64,
+    /// Times that its recording began, or began again where something could not be kept.
+    pub segments: u64,
+    /// Events that could not be kept between segments.
+    pub missed: u64,
     /// Events replayed.
     pub events: u64,
     /// Frames and datagrams among them.
@@ -39,10 +57,15 @@ pub struct Replayed {
     pub frames_out: u64,
     /// Events whose outputs were compared and are the same.
     pub verified: u64,
-    /// How the recording ends.
-    pub ended: Ended,
-    /// Where the replay differs from the recording.
-    pub difference: Option<String>,
+    /// Whether the end of its recording is there.
+    is_ended: bool,
+}
+
+impl Replayed {
+    /// Something of all workers together.
+    pub fn sum(&self, of: impl Fn(&WorkerReplayed) -> u64) -> u64 {
+        self.workers.iter().map(of).sum()
+    }
 }
 
 /// Replays `path`, and with `out` writes into that directory what came in (`in/PORT.pcapng`) and what left
@@ -52,98 +75,199 @@ pub struct Replayed {
 /// The file is no recording of this version, or what is to be written cannot be.
 pub fn replay(path: &Path, out: Option<&Path>) -> Result<Replayed, RecordingError> {
     let mut reader = Reader::open(path)?;
-    let Some(Record::Start { seed, index, replicas, since_1970_ns }) = reader.next() else {
-        return Err(RecordingError(format!("{}: ends before it has begun", path.display())));
-    };
-    let node = Node::new(seed);
-    let replayed = Replayed {
-        worker: index,
-        seed,
-        events: 0,
-        frames_in: 0,
-        frames_out: 0,
-        verified: 0,
-        ended: Ended::CutOff,
-        difference: None,
-    };
     let mut run = Run {
-        node: if replicas > 1 { node.with_replicas(usize::from(index)) } else { node },
-        outbox: Outbox::default(),
-        plans: Plans::default(),
-        sends: Digest::default(),
-        gossip: Digest::default(),
-        replayed,
-        captures: out.map(|out| Captures::new(out, since_1970_ns)),
+        workers: BTreeMap::new(),
+        current: 0,
+        difference: None,
+        captures: out.map(|out| Captures::new(out)),
     };
-    while run.replayed.difference.is_none() {
-        let Some(record) = reader.next() else { break };
-        if run.obey(record)? {
-            break;
-        }
+    while run.difference.is_none()
+        && let Some(record) = reader.next()
+    {
+        run.obey(record)?;
+    }
+    if run.workers.is_empty() && run.difference.is_none() {
+        return Err(RecordingError(format!("{}: ends before it has begun", path.display())));
     }
     if let Some(captures) = &mut run.captures {
-        captures.finish(run.plans.text.as_deref())?;
+        captures.finish()?;
     }
-    Ok(run.replayed)
+    Ok(run.end())
 }
 
 struct Run {
-    node: Node,
-    outbox: Outbox,
-    plans: Plans,
-    sends: Digest,
-    gossip: Digest,
-    replayed: Replayed,
+    workers: BTreeMap<u16, Worker>,
+    /// Whose the records are.
+    current: u16,
+    difference: Option<String>,
     captures: Option<Captures>,
 }
 
-/// Plans by their digest, compiled as they were.
-#[derive(Default)]
-struct Plans {
-    ids: Ids,
-    known: BTreeMap<u64, (Arc<Plan>, Compiled)>,
-    text: Option<String>,
+/// One worker's node and what came of it.
+struct Worker {
+    begins: Begins,
+    /// `None` while its state is awaited.
+    node: Option<Node>,
+    outbox: Outbox,
+    plans: BTreeMap<u32, Arc<Origin>>,
+    /// The pieces of a plan or state that have come.
+    pieces: Vec<u8>,
+    sends: Digest,
+    gossip: Digest,
+    /// Events of the segment.
+    events: u64,
+    /// Of them those that are verified.
+    verified: u64,
+    replayed: WorkerReplayed,
 }
 
+/// Why a record cannot be obeyed: the replay ends there.
+type Obeyed = Result<(), String>;
+
 impl Run {
-    /// Does what a record says; `true` after the last.
-    fn obey(&mut self, record: Record) -> Result<bool, RecordingError> {
-        match record {
-            Record::Start { .. } => self.differ("the recording begins twice".to_owned()),
-            Record::Plan { digest, text, mtus } => {
-                if let Err(why) = self.plans.compile(digest, text, &mtus) {
-                    self.differ(why);
+    /// Does what a record says.
+    fn obey(&mut self, record: Record) -> Result<(), RecordingError> {
+        let obeyed = match record {
+            Record::Worker(index) => {
+                self.current = index;
+                Ok(())
+            }
+            Record::Start(begins) => {
+                match self.workers.entry(self.current) {
+                    Entry::Vacant(vacant) => drop(vacant.insert(Worker::new(begins))),
+                    Entry::Occupied(worker) => worker.into_mut().begin(begins),
                 }
+                Ok(())
             }
-            Record::Replicas(has_replicas) => self.node.set_has_replicas(has_replicas),
-            Record::Event { at, what } => self.event(at, what)?,
-            Record::Outputs { events, sends, gossip } => {
-                let same = (events, sends, gossip)
-                    == (self.replayed.events, self.sends.value(), self.gossip.value());
-                if same {
-                    self.replayed.verified = events;
-                } else {
-                    let (from, to) = (self.replayed.verified + 1, self.replayed.events);
-                    self.differ(format!("what left after events {from} to {to} is not what was recorded"));
-                }
-            }
-            Record::End { is_whole } => {
-                self.replayed.ended = if is_whole { Ended::Whole } else { Ended::Overrun };
-                return Ok(true);
-            }
-        }
-        Ok(false)
+            record => match self.workers.get_mut(&self.current) {
+                Some(worker) => worker.obey(record, self.captures.as_mut())?,
+                None => Err("a worker's records come before its beginning".to_owned()),
+            },
+        };
+        self.difference = obeyed.err().map(|why| match self.workers.len() {
+            0 | 1 => why,
+            _ => format!("worker {}: {why}", self.current),
+        });
+        Ok(())
     }
 
-    fn event(&mut self, at: Instant, what: Happened) -> Result<(), RecordingError> {
+    fn end(self) -> Replayed {
+        let mut workers = self.workers.values().map(|worker| &worker.replayed);
+        let ended = match (workers.clone().all(|worker| worker.is_ended), workers.any(|it| it.missed > 0)) {
+            (false, _) => Ended::CutOff,
+            (true, true) => Ended::Overrun,
+            (true, false) => Ended::Whole,
+        };
+        let workers = self.workers.into_values().map(|worker| worker.replayed).collect();
+        Replayed { workers, ended, difference: self.difference }
+    }
+}
+
+impl Worker {
+    fn new(begins: Begins) -> Self {
+        let replayed =
+            WorkerReplayed { worker: begins.index, seed: begins.seed, ..WorkerReplayed::default() };
+        let mut worker = Self {
+            begins,
+            node: None,
+            outbox: Outbox::default(),
+            plans: BTreeMap::new(),
+            pieces: Vec::new(),
+            sends: Digest::default(),
+            gossip: Digest::default(),
+            events: 0,
+            verified: 0,
+            replayed,
+        };
+        worker.begin(begins);
+        worker
+    }
+
+    /// A segment begins.
+    fn begin(&mut self, begins: Begins) {
+        self.begins = begins;
+        self.pieces.clear();
+        (self.sends, self.gossip) = (Digest::default(), Digest::default());
+        (self.events, self.verified) = (0, 0);
+        self.replayed.segments += 1;
+        self.replayed.missed = self.replayed.missed.saturating_add(begins.missed);
+        self.replayed.is_ended = false;
+        self.node = (!begins.has_state).then(|| {
+            let node = Node::new(begins.seed);
+            if begins.replicas > 1 { node.with_replicas(usize::from(begins.index)) } else { node }
+        });
+    }
+
+    /// Does what a record says. The outer error: what is to be written cannot be.
+    fn obey(&mut self, record: Record, captures: Option<&mut Captures>) -> Result<Obeyed, RecordingError> {
+        match record {
+            Record::Start(_) | Record::Worker(_) => {}
+            Record::Plan { number, is_last, octets } => {
+                let Some(whole) = self.gather(is_last, octets) else { return Ok(Ok(())) };
+                let Some(origin) = Origin::restore(&whole) else {
+                    return Ok(Err("a recorded plan cannot be read".to_owned()));
+                };
+                if let Some(captures) = captures {
+                    captures.ports(&origin)?;
+                }
+                self.plans.insert(number, Arc::new(origin));
+            }
+            Record::State { plan, is_last, octets } => {
+                let Some(whole) = self.gather(is_last, octets) else { return Ok(Ok(())) };
+                let origin = self.plans.get(&plan);
+                self.node = origin.and_then(|origin| restore(&whole, Arc::clone(&origin.plan)));
+                if self.node.is_none() {
+                    return Ok(Err("the recorded state cannot be read".to_owned()));
+                }
+            }
+            Record::Replicas(has_replicas) => match &mut self.node {
+                Some(node) => node.set_has_replicas(has_replicas),
+                None => return Ok(Err(no_state())),
+            },
+            Record::Event { at, what } => return self.event(at, what, captures),
+            Record::Outputs { events, sends, gossip } => {
+                if (events, sends, gossip) != (self.events, self.sends.value(), self.gossip.value()) {
+                    let before = self.replayed.events - self.events;
+                    let (from, to) = (before + self.verified + 1, self.replayed.events);
+                    return Ok(Err(format!(
+                        "what left after events {from} to {to} is not what was recorded"
+                    )));
+                }
+                self.replayed.verified += events - self.verified;
+                self.verified = events;
+            }
+            Record::End { missed } => {
+                self.replayed.missed = self.replayed.missed.saturating_add(missed);
+                self.replayed.is_ended = true;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Keeps a piece; all of them after the last.
+    fn gather(&mut self, is_last: bool, octets: Vec<u8>) -> Option<Vec<u8>> {
+        if self.pieces.len() + octets.len() <= KEPT_MAX {
+            self.pieces.extend(octets);
+        }
+        is_last.then(|| std::mem::take(&mut self.pieces))
+    }
+
+    fn event(
+        &mut self,
+        at: Instant,
+        what: Happened,
+        mut captures: Option<&mut Captures>,
+    ) -> Result<Obeyed, RecordingError> {
+        self.events += 1;
         self.replayed.events += 1;
+        let wall = Instant::from_nanos(at.as_nanos().saturating_add(self.begins.since_1970_ns));
         let mut frame = self.outbox.pool.take();
         let event = match what {
             Happened::Frame { port, octets } => {
                 frame.receive_area()[..octets.len()].copy_from_slice(&octets);
                 frame.received(octets.len());
-                if let Some(captures) = &mut self.captures {
-                    captures.came(at, port, &octets)?;
+                if let Some(captures) = &mut captures {
+                    captures.came(wall, port, &octets)?;
                 }
                 self.replayed.frames_in += 1;
                 Event::Frame { port, frame }
@@ -155,83 +279,59 @@ impl Run {
                 Event::Datagram { underlay, from, ecn, frame }
             }
             Happened::Wake => Event::Wake,
-            Happened::Configure(digest) => match self.plans.known.get(&digest) {
-                Some((plan, compiled)) => {
-                    if let Some(captures) = &mut self.captures {
-                        captures.ports(compiled)?;
-                    }
-                    Event::Configure(Arc::clone(plan))
-                }
-                None => {
-                    self.differ("a plan holds whose text was not recorded".to_owned());
-                    return Ok(());
-                }
+            Happened::Configure(number) => match self.plans.get(&number) {
+                Some(origin) => Event::Configure(Arc::clone(&origin.plan)),
+                None => return Ok(Err("a plan holds that was not recorded".to_owned())),
             },
             Happened::Flush(flush) => Event::Flush(flush),
             Happened::KillSessions(filter) => Event::KillSessions(filter),
             Happened::FlushNeighbours { domain, address } => Event::FlushNeighbours { domain, address },
             Happened::Gossip(gossip) => Event::Gossip(gossip),
         };
-        let handled = catch_unwind(AssertUnwindSafe(|| self.node.handle(at, event, &mut self.outbox)));
-        if handled.is_err() {
-            self.differ(format!("the node panicked at event {}", self.replayed.events));
-            return Ok(());
+        let Some(node) = &mut self.node else { return Ok(Err(no_state())) };
+        let outbox = &mut self.outbox;
+        if catch_unwind(AssertUnwindSafe(|| node.handle(at, event, outbox))).is_err() {
+            return Ok(Err(format!("the node panicked at event {}", self.replayed.events)));
         }
         self.sends.outputs(&mut self.gossip, &mut self.outbox, 0);
         self.replayed.frames_out += self.outbox.sends().len() as u64;
-        if let Some(captures) = &mut self.captures {
-            captures.left(at, &mut self.outbox)?;
+        if let Some(captures) = captures {
+            captures.left(wall, &mut self.outbox)?;
         }
         self.outbox.clear_sends();
         self.outbox.gossip.clear();
         self.outbox.notices.clear();
-        Ok(())
-    }
-
-    fn differ(&mut self, why: String) {
-        self.replayed.difference = Some(why);
+        Ok(Ok(()))
     }
 }
 
-impl Plans {
-    fn compile(&mut self, digest: u64, text: String, mtus: &[(String, u16)]) -> Result<(), String> {
-        let config = config::check("the recorded configuration", &text)
-            .map_err(|report| format!("this version refuses the recorded configuration: {report}"))?;
-        let mut compiled = config::compile(&config, &mut self.ids);
-        compiled.leave_to_sockets();
-        for (name, mtu) in mtus {
-            compiled.follow(name, *mtu);
-        }
-        if plan_digest(&compiled.plan) != digest {
-            return Err("this version makes another plan of the recorded configuration".to_owned());
-        }
-        self.known.insert(digest, (Arc::new(compiled.plan.clone()), compiled));
-        self.text = Some(text);
-        Ok(())
-    }
+fn no_state() -> String {
+    "a segment's events come before its state".to_owned()
 }
 
 /// The captures of what came in and left.
 struct Captures {
     folder: PathBuf,
-    since_1970_ns: u64,
+    /// The configuration that held last.
+    text: String,
     came: BTreeMap<PortId, CaptureWriter>,
     left: BTreeMap<PortId, CaptureWriter>,
 }
 
 impl Captures {
-    fn new(folder: &Path, since_1970_ns: u64) -> Self {
-        Self { folder: folder.to_owned(), since_1970_ns, came: BTreeMap::new(), left: BTreeMap::new() }
+    fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), text: String::new(), came: BTreeMap::new(), left: BTreeMap::new() }
     }
 
     /// Makes the files of ports that have none. One whose id had been another port's before goes on in that one's.
-    fn ports(&mut self, compiled: &Compiled) -> Result<(), RecordingError> {
+    fn ports(&mut self, origin: &Origin) -> Result<(), RecordingError> {
         let folder = self.folder.join(IN_FOLDER);
         fs::create_dir_all(&folder)
             .map_err(|error| RecordingError(format!("{}: cannot create it: {error}", folder.display())))?;
-        for (name, port) in &compiled.ports {
+        self.text.clone_from(&origin.text);
+        for (name, id) in &origin.ports {
             for (files, folder) in [(&mut self.came, &folder), (&mut self.left, &self.folder)] {
-                if let std::collections::btree_map::Entry::Vacant(vacant) = files.entry(port.id) {
+                if let Entry::Vacant(vacant) = files.entry(*id) {
                     let path = folder.join(capture_file(name));
                     vacant.insert(CaptureWriter::create(&path, name)?);
                 }
@@ -240,12 +340,7 @@ impl Captures {
         Ok(())
     }
 
-    fn wall(&self, at: Instant) -> Instant {
-        Instant::from_nanos(at.as_nanos().saturating_add(self.since_1970_ns))
-    }
-
     fn came(&mut self, at: Instant, port: PortId, octets: &[u8]) -> Result<(), RecordingError> {
-        let at = self.wall(at);
         let Some(writer) = self.came.get_mut(&port) else { return Ok(()) };
         let (header, frame) = octets.split_at(wire::offload::VNET_HDR_LEN);
         let is_plain = header.iter().all(|&octet| octet == 0);
@@ -257,7 +352,6 @@ impl Captures {
     }
 
     fn left(&mut self, at: Instant, out: &mut Outbox) -> Result<(), RecordingError> {
-        let at = self.wall(at);
         for index in 0..out.sends().len() {
             let send = out.sends()[index];
             if let Some(writer) = self.left.get_mut(&send.port) {
@@ -267,13 +361,12 @@ impl Captures {
         Ok(())
     }
 
-    fn finish(&mut self, text: Option<&str>) -> Result<(), RecordingError> {
+    fn finish(&mut self) -> Result<(), RecordingError> {
         for writer in self.came.values_mut().chain(self.left.values_mut()) {
             writer.flush()?;
         }
-        let Some(text) = text else { return Ok(()) };
         let path = self.folder.join(CONFIG_FILE);
-        fs::write(&path, text)
+        fs::write(&path, &self.text)
             .map_err(|error| RecordingError(format!("{}: cannot write it: {error}", path.display())))
     }
 }

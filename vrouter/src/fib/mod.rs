@@ -27,6 +27,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use wire::{Cidr, DomainId, FlowHash};
 
 mod error;
@@ -50,7 +51,7 @@ pub const NEXT_HOPS_MAX: usize = 16;
 pub const TARGETS_MAX: usize = 65_279;
 
 /// One route, as configured or derived.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// Destinations that it is for. Host bits are zero.
     pub prefix: Cidr,
@@ -59,7 +60,7 @@ pub struct Route {
 }
 
 /// What becomes of packets to a prefix.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Target {
     /// The destination is a neighbour in this domain.
     Connected(DomainId),
@@ -74,7 +75,7 @@ pub enum Target {
 }
 
 /// A router that packets are handed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NextHop {
     /// The domain it is a neighbour in.
     pub domain: DomainId,
@@ -130,7 +131,7 @@ impl<'a> NextHops<'a> {
 }
 
 /// The table. The default one has no routes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fib {
     v4: Table<u32>,
     v6: Table<u128>,

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
 use wire::Cidr;
 
 use super::FibError;
@@ -9,7 +10,7 @@ use super::target::Code;
 use super::trie::{Cell, Key, Point, Trie};
 
 /// A route: its prefix's first address and length, and its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry<K> {
     pub(super) first: K,
     pub(super) prefix_len: u8,
@@ -17,7 +18,7 @@ pub(super) struct Entry<K> {
 }
 
 /// The routes of one family.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Table<K> {
     /// By address, then length.
     entries: Vec<Entry<K>>,
@@ -25,7 +26,7 @@ pub(super) struct Table<K> {
 }
 
 /// Codes of 8 bits if they will do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum AnyTrie<K> {
     Narrow(Trie<K, u8>),
     Wide(Trie<K, u16>),

@@ -5,12 +5,13 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
 use wire::DomainId;
 
 use super::{FibError, NextHop, NextHops, Resolved, Route, TARGETS_MAX, Target};
 
 /// A target's number; [`Code::NONE`] or one of [`TARGETS_MAX`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Code(pub(super) u16);
 
 impl Code {
@@ -23,7 +24,7 @@ impl Code {
 const _: () = assert!(TARGETS_MAX == Code::END as usize - 1);
 
 /// What codes mean.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Targets {
     /// By code.
     kinds: Vec<Kind>,
@@ -31,7 +32,7 @@ pub(super) struct Targets {
     hops: Vec<NextHop>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
     None,
     Connected(DomainId),

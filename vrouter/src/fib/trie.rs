@@ -29,6 +29,8 @@ use core::mem;
 use core::net::IpAddr;
 use core::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::FibError;
 use super::target::Code;
 
@@ -189,14 +191,14 @@ impl Cell for u16 {
 }
 
 /// From this address to the next point's, or to the end, the answer is this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Point<K> {
     pub(super) from: K,
     pub(super) code: Code,
 }
 
 /// A node or a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Node {
     /// Bits for the slots in which a run begins, low half and high half; slot 0 always begins one. Of a list
     /// twice the number of starts, and where they are.
@@ -206,7 +208,7 @@ struct Node {
 }
 
 /// The trie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trie<K, C> {
     root_bits: u32,
     nodes: Vec<Node>,

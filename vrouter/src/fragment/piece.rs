@@ -5,6 +5,7 @@
 //!      <------ beside ---->                                   <- beside: what the length counts before it
 //! ```
 
+use serde::{Deserialize, Serialize};
 use wire::headers::{
     EXTENSIONS_MAX, Family, Fragment, PROTOCOL_AUTHENTICATION, PROTOCOL_FRAGMENT, PROTOCOL_TCP,
 };
@@ -100,9 +101,10 @@ pub(super) enum Fault {
 }
 
 /// The pieces of a packet that have passed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Map {
     /// Start and end, ordered; they do not overlap. The first `count` are in use.
+    #[serde(with = "wire::array::plain")]
     pieces: [(u16, u16); PIECES_MAX],
     count: u8,
     /// Where the packet ends, once its last piece has been seen.

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::headers::Family;
 use wire::{DomainId, Instant};
 
@@ -20,7 +21,7 @@ use crate::packet::{Flow, Packet};
 pub(super) type At = u16;
 
 /// What the pieces of one packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Name {
     source: Source,
     dst: IpAddr,
@@ -30,7 +31,7 @@ pub(super) struct Name {
 }
 
 /// A sender in a domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Source {
     domain: DomainId,
     address: IpAddr,
@@ -74,7 +75,7 @@ fn words(address: IpAddr) -> [u64; 2] {
 }
 
 /// What is known of a packet in pieces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     /// Its first piece has not come.
     Waiting,
@@ -85,7 +86,7 @@ pub(super) enum State {
 }
 
 /// A packet in pieces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Datagram {
     pub(super) name: Name,
     pub(super) state: State,
@@ -112,14 +113,14 @@ const BY_SOURCE: usize = 1;
 const BY_WAITING: usize = 2;
 
 /// An entry's neighbours in one list.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Links {
     older: Option<At>,
     newer: Option<At>,
 }
 
 /// The ends of one list.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct List {
     oldest: Option<At>,
     newest: Option<At>,
@@ -149,7 +150,7 @@ impl List {
 }
 
 /// What one source has in the table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Share {
     source: Source,
     datagrams: List,
@@ -167,6 +168,35 @@ pub(super) struct Table {
     shares: HashTable<Share>,
     by_age: List,
     by_waiting: List,
+}
+
+/// All but what the entries' names tell anyway.
+impl Serialize for Table {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut names: Vec<At> = self.names.iter().copied().collect();
+        names.sort_unstable();
+        let mut shares: Vec<&Share> = self.shares.iter().collect();
+        shares.sort_unstable_by_key(|share| share.source);
+        let lists = (self.by_age, self.by_waiting);
+        (self.key, &self.entries, &self.free, names, shares, lists).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Table {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (key, entries, free, names, shares, (by_age, by_waiting)) =
+            Deserialize::deserialize(deserializer)?;
+        let mut table = Self { key, entries, free, by_age, by_waiting, ..Self::new(0) };
+        for at in Vec::<At>::into_iter(names) {
+            let name = |at: At| table.entries.get(usize::from(at)).map(|entry| entry.name.hash(key));
+            let Some(hash) = name(at) else { return Err(serde::de::Error::custom("no such packet")) };
+            table.names.insert_unique(hash, at, |&at| name(at).unwrap_or(0));
+        }
+        for share in Vec::<Share>::into_iter(shares) {
+            table.shares.insert_unique(share.source.hash(key), share, |share| share.source.hash(key));
+        }
+        Ok(table)
+    }
 }
 
 impl Table {

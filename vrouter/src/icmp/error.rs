@@ -24,6 +24,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use wire::ethernet::HEADER_LEN;
 use wire::headers::{
     EXTENSIONS_MAX, Family, Fragment, PROTOCOL_AUTHENTICATION, PROTOCOL_FRAGMENT, PROTOCOL_ICMPV4,
@@ -234,7 +235,7 @@ const SENDERS_MAX: usize = 1_024;
 ///
 /// Memory does not grow with senders: each has one of 1,024 buckets by the keyed hash of its domain and address, and
 /// two that meet in one share it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorLimit {
     key: HashKey,
     senders: Vec<TokenBucket>,

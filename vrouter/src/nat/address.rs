@@ -6,6 +6,9 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
 use super::Connections;
 use super::table::Table;
 use crate::hash::HashKey;
@@ -13,7 +16,7 @@ use crate::packet::Endpoint;
 use crate::plan::Protocol;
 
 /// An address of one family.
-pub(crate) trait Address: Copy + Ord + fmt::Debug {
+pub(crate) trait Address: Copy + Ord + fmt::Debug + Serialize + DeserializeOwned {
     const UNSPECIFIED: Self;
 
     /// `None` if it is of the other family.
@@ -96,7 +99,7 @@ impl Address for Ipv6Addr {
 }
 
 /// Both ends of a flow of one family, or an endpoint and an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tuple<A> {
     pub(crate) src: A,
     pub(crate) dst: A,

@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::Instant;
 
 use super::slab::{Entry, NONE, Slab};
@@ -15,7 +16,7 @@ use super::slab::{Entry, NONE, Slab};
 const SLOTS: u32 = 1024;
 
 /// A second since the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Tick(pub(super) u32);
 
 impl Tick {
@@ -47,7 +48,7 @@ impl Tick {
 }
 
 /// A span in ticks, rounded so that it is never shorter than what it stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Ticks(u32);
 
 impl Ticks {
@@ -68,14 +69,14 @@ pub(super) enum Chain {
     WaitingOfHost,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Link {
     previous: u32,
     next: u32,
 }
 
 /// A session's place in the lists.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Links {
     chains: [Link; 3],
     looked_at: Tick,
@@ -97,7 +98,7 @@ impl Entry for Links {
 }
 
 /// A list of sessions: first in, first out, with removal from the middle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct List {
     head: u32,
     tail: u32,
@@ -144,10 +145,12 @@ impl List {
 }
 
 /// Who is to be looked at when.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Wheel {
+    #[serde(with = "wire::array::boxed")]
     slots: Box<[List; SLOTS as usize]>,
     /// A bit for each slot that is not empty.
+    #[serde(with = "wire::array::plain")]
     occupied: [u64; SLOTS as usize / 64],
     /// Slots up to this tick's are empty.
     done: Tick,

@@ -2,6 +2,8 @@
 //!
 //! A host is known while it has sessions, so there are never more hosts than sessions.
 
+use serde::{Deserialize, Serialize};
+
 use super::address::{Address, Tuple, hash};
 use super::clock::List;
 use super::index::Index;
@@ -10,7 +12,7 @@ use crate::hash::HashKey;
 use crate::plan::Protocol;
 
 /// Who has begun sessions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Host<A> {
     pub(super) address: A,
     pub(super) sessions: u32,
@@ -27,7 +29,8 @@ impl<A: Address> Entry for Host<A> {
 }
 
 /// All of a family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "A: Address")]
 pub(super) struct Hosts<A> {
     key: HashKey,
     slab: Slab<Host<A>>,

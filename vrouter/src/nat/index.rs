@@ -13,11 +13,12 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 const SLOTS_MIN: usize = 64;
 
 /// The table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Index {
     /// Their number is a power of two.
     slots: Vec<u64>,

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::{Cidr, Instant};
 
 use super::address::Address;
@@ -49,7 +50,7 @@ pub struct SessionFilter {
 }
 
 /// Sums since the start, and what there is.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NatStats {
     /// Sessions that exist.
     pub sessions: u32,
@@ -76,7 +77,7 @@ pub struct NatStats {
 }
 
 /// L4 ports (or echo identifiers) of an outside address that are in use, of 65,535.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct L4PortsInUse {
     /// Whose.
     pub outside: IpAddr,

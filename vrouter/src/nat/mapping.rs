@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::Rng;
 
 use super::address::{Address, Tuple, hash};
@@ -22,7 +23,7 @@ use crate::hash::HashKey;
 use crate::plan::Protocol;
 
 /// An outside L4 port and whose it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Mapping<A> {
     pub(super) inside: A,
     pub(super) outside: A,
@@ -58,7 +59,7 @@ impl<A: Address> Mapping<A> {
 }
 
 /// That a mapping has talked to an address, in so many sessions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Talk<A> {
     mapping: u32,
     peer: A,
@@ -75,6 +76,33 @@ pub(super) struct Mappings<A> {
     pools: Vec<(A, Protocol, Box<Pool>)>,
     /// `None` unless the plan filters by address.
     talks: Option<HashTable<Talk<A>>>,
+}
+
+/// As it is, the talks in order.
+impl<A: Address> Serialize for Mappings<A> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let talks = self.talks.as_ref().map(|talks| {
+            let mut talks: Vec<&Talk<A>> = talks.iter().collect();
+            talks.sort_unstable_by_key(|talk| (talk.mapping, talk.peer));
+            talks
+        });
+        (self.key, &self.slab, &self.shared, &self.pools, talks).serialize(serializer)
+    }
+}
+
+impl<'de, A: Address> Deserialize<'de> for Mappings<A> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (key, slab, shared, pools, talks) = Deserialize::deserialize(deserializer)?;
+        let rehash = |talk: &Talk<A>| talk_hash(key, talk.mapping, talk.peer);
+        let table = |talks: Vec<Talk<A>>| {
+            let mut table = HashTable::with_capacity(talks.len());
+            for talk in talks {
+                table.insert_unique(rehash(&talk), talk, rehash);
+            }
+            table
+        };
+        Ok(Self { key, slab, shared, pools, talks: Option::map(talks, table) })
+    }
 }
 
 impl<A: Address> Mappings<A> {

@@ -49,6 +49,7 @@ mod tests;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use wire::{DropReason, Instant, Rng};
 
 use crate::packet::{Endpoint, Flow};
@@ -187,7 +188,7 @@ pub enum Origin {
 }
 
 /// All connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Connections {
     v4: Table<Ipv4Addr>,
     v6: Table<Ipv6Addr>,

@@ -12,6 +12,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
 use wire::Rng;
 
 use super::slab::NONE;
@@ -24,10 +25,12 @@ const EVEN: u64 = 0x5555_5555_5555_5555;
 const WELL_KNOWN_MAX: u16 = 1023;
 
 /// The numbers of a protocol at an address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Pool {
     protocol: Protocol,
+    #[serde(with = "wire::array::boxed")]
     used: Box<[u64; WORDS]>,
+    #[serde(with = "wire::array::boxed")]
     reserved: Box<[u64; WORDS]>,
     /// The mapping's place + 1; 0: nobody's.
     owners: Vec<u32>,

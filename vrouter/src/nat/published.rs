@@ -6,11 +6,13 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::address::Address;
 use crate::plan::{OneToOne, Protocol, Publish};
 
 /// A run of L4 ports and where it leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Run<A> {
     protocol: Protocol,
     /// `None`: at each address.
@@ -23,7 +25,7 @@ struct Run<A> {
 }
 
 /// What one family of the router's addresses leads to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Published<A> {
     /// Ordered by protocol, listen address and first L4 port.
     runs: Vec<Run<A>>,

@@ -1,5 +1,7 @@
 //! A session: what is remembered of one connection. 64 octets for IPv4, one cache line; 128 for IPv6.
 
+use serde::{Deserialize, Serialize};
+
 use super::address::{Address, Tuple};
 use super::clock::Tick;
 use super::mapping::UNMAPPED;
@@ -9,7 +11,7 @@ use super::{Direction, Origin};
 use crate::plan::Protocol;
 
 /// What is remembered of one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[repr(align(64))]
 pub(super) struct Session<A> {
     /// The endpoints of its packets as they arrive, by [`Direction`].
@@ -33,7 +35,7 @@ pub(super) struct Session<A> {
 }
 
 /// [`Origin`] without the entry's number.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum OriginKind {
     Plain,
     Publish,

@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// No place at all.
 pub(super) const NONE: u32 = u32::MAX;
@@ -29,6 +30,25 @@ pub(super) struct Slab<T> {
     /// Places ever used.
     top: u32,
     count: u32,
+}
+
+/// The places that were ever used, in order.
+impl<T: Entry + Serialize> Serialize for Slab<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries: Vec<&T> = (0..self.top).map(|place| self.at(place)).collect();
+        (self.vacant, self.count, entries).serialize(serializer)
+    }
+}
+
+impl<'de, T: Entry + Deserialize<'de>> Deserialize<'de> for Slab<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (vacant, count, entries): (u32, u32, Vec<T>) = Deserialize::deserialize(deserializer)?;
+        let mut slab = Self::new();
+        for entry in entries {
+            slab.insert(entry);
+        }
+        Ok(Self { vacant, count, ..slab })
+    }
 }
 
 impl<T: Entry> Slab<T> {

@@ -18,13 +18,15 @@
 //! *Picked* is a connection that is older than the table: the switch has been restarted. Its first segment here is no
 //! SYN. It lives for the transitory timeout until the other side answers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::nat::Direction;
 use crate::plan::{Protocol, Timeouts};
 
 use super::clock::Ticks;
 
 /// Flags of a TCP segment, as in octet 13 of its header (RFC 9293 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TcpFlags(u8);
 
 impl TcpFlags {
@@ -44,7 +46,7 @@ impl TcpFlags {
 }
 
 /// How far a connection has come. "Began" is the side that sent its first packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// UDP or echo, from one side only.
     Unanswered,
@@ -150,7 +152,7 @@ impl State {
 }
 
 /// The timeouts in ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spans {
     tcp_established: Ticks,
     tcp_transitory: Ticks,

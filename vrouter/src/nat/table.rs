@@ -1,5 +1,6 @@
 //! The sessions of one family: found by either direction's endpoints, in order of age, and with all they hold.
 
+use serde::{Deserialize, Serialize};
 use wire::{DropReason, Rng};
 
 use super::address::{Address, Tuple, hash};
@@ -32,7 +33,8 @@ impl From<DropReason> for Refusal {
 }
 
 /// The sessions of one family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "A: Address")]
 pub(crate) struct Table<A> {
     key: HashKey,
     /// Of each session two: its place, and in the lowest bit the direction.

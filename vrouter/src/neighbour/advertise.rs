@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::{Cidr, FrameBuf, Instant, Mac, Rng};
 
 use super::link::{Link, is_autonomous};
@@ -55,7 +56,7 @@ const PREFIX_LEN: usize = 32;
 const MESSAGE_MAX: usize = FIXED_LEN + 2 * SUBNETS_MAX * PREFIX_LEN;
 
 /// When a domain is told of its router.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Advertiser {
     /// When all are told next.
     pub(super) next: Instant,

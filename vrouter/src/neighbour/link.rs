@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use wire::{Cidr, Instant, Mac, TokenBucket};
 
 use super::advertise::Advertiser;
@@ -11,7 +12,7 @@ use crate::plan::{Gateway, Side};
 use crate::router::{ANSWERS_BURST_MAX, ANSWERS_PER_SECOND_MAX, link_local};
 
 /// An address of ours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Own {
     pub(super) address: IpAddr,
     /// When it was last defended against another station.
@@ -19,7 +20,7 @@ pub(super) struct Own {
 }
 
 /// The router in one domain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Link {
     pub(super) mac: Mac,
     /// Belongs to the MAC.

@@ -6,6 +6,7 @@
 //! ends as `route.neighbour-queue`.
 
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 use wire::{DomainId, FrameBuf, PortId};
 
 use super::table::NeighbourName;
@@ -18,7 +19,7 @@ pub const PARKED_PER_DOMAIN_MAX: usize = 128;
 pub const PARKED_MAX: usize = 512;
 
 /// A packet that waits: for whom, and the port that it came in through.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Parked {
     pub(super) name: NeighbourName,
     pub(super) port: PortId,
@@ -26,7 +27,7 @@ pub(super) struct Parked {
 }
 
 /// The packets that wait, oldest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Lot {
     parked: Vec<Parked>,
 }

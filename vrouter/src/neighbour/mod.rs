@@ -32,6 +32,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, PortId, Rng};
 
 use crate::turn::{Notice, Turn};
@@ -109,7 +110,7 @@ pub enum Heard {
 }
 
 /// The neighbours of all domains.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Neighbours {
     rng: Rng,
     /// By [`DomainId`]; domains past the end have no gateway.

@@ -21,6 +21,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::{DomainId, Instant, Mac};
 
 use crate::hash::HashKey;
@@ -37,7 +38,7 @@ pub const UNRESOLVED_MAX: usize = 4_096;
 pub const INCOMPLETE_MAX: usize = 256;
 
 /// Whose entry it is. Ordered by domain, then address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NeighbourName {
     /// The domain that it is in.
     pub domain: DomainId,
@@ -46,7 +47,7 @@ pub struct NeighbourName {
 }
 
 /// What is known of a neighbour (RFC 4861 §7.3.2), IPv4 ones included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NeighbourState {
     /// It is asked for; its MAC address is not known yet.
     Incomplete,
@@ -89,7 +90,7 @@ impl Class {
 }
 
 /// One neighbour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) name: NeighbourName,
     /// Zero while it is unresolved.
@@ -160,6 +161,26 @@ pub(super) struct Table {
     order: Order,
     /// How many have yielded so far.
     pub(super) yielded: u64,
+}
+
+/// The key, the entries in order, and how many have yielded. The order of what is due follows from the entries.
+impl Serialize for Table {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|entry| entry.name);
+        (self.key, entries, self.yielded).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Table {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (key, entries, yielded): (HashKey, Vec<Entry>, u64) = Deserialize::deserialize(deserializer)?;
+        let mut table = Self { key, entries: HashTable::new(), order: Order::default(), yielded };
+        for entry in entries {
+            table.insert(entry);
+        }
+        Ok(table)
+    }
 }
 
 impl Table {

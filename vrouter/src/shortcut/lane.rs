@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use wire::FrameBuf;
 use wire::checksum::{Delta, Sum, TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET};
 use wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADER_LEN};
@@ -260,7 +261,7 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
 }
 
 /// What an interface is in one family.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Link<A> {
     /// The router's own addresses here.
     pub(super) addresses: Vec<A>,
@@ -268,7 +269,7 @@ pub(crate) struct Link<A> {
 }
 
 /// A subnet as ranges.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Subnet<A> {
     /// All its addresses.
     all: (A, A),

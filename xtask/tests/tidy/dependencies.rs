@@ -24,7 +24,8 @@ const PICTURE: &[(&str, &[&str])] = &[
 ];
 
 /// What the pure crates may use from outside, all of it no_std.
-const PURE_EXTERNAL: &[&str] = &["etherparse", "smoltcp", "zerocopy", "hashbrown", "foldhash", "prefix-trie"];
+const PURE_EXTERNAL: &[&str] =
+    &["etherparse", "smoltcp", "zerocopy", "hashbrown", "foldhash", "prefix-trie", "serde"];
 /// Whose dependencies are held to that list.
 const PURE: &[&str] = &["wire", "vswitch", "vrouter", "encap", "node"];
 

@@ -1,0 +1,134 @@
+//! A recording whose sink is slow, or gone.
+
+use super::*;
+use sim::recording::{Ended, header, replay};
+
+/// A sink that takes a piece for each leave that it is given, and any number once nobody gives leave any more.
+struct Slow {
+    leave: Receiver<()>,
+    octets: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Sink for Slow {
+    fn write(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>> {
+        let _ = self.leave.recv();
+        self.octets.lock().unwrap().extend(&octets);
+        Ok(octets)
+    }
+}
+
+struct Scene {
+    node: Node,
+    out: Outbox,
+    now: Instant,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let text = "[network.a]\n[port.c1]\nnetwork = \"a\"\n[port.c2]\nnetwork = \"a\"\n";
+        let config = config::check("test.toml", text).unwrap();
+        let plan = Arc::new(config::compile(&config, &mut config::Ids::default()).plan);
+        let mut scene = Self { node: Node::new(1), out: Outbox::default(), now: Instant::from_secs(1) };
+        scene.node.handle(scene.now, Event::Configure(plan), &mut scene.out);
+        scene
+    }
+
+    /// A frame of another station comes, and what leaves is sent.
+    fn step(&mut self, track: &mut Track, number: u32) {
+        let [a, b, c, d] = number.to_be_bytes();
+        let mut frame = self.out.pool.take();
+        let bytes = [&[2, 0, 0, 0, 0, 1, 2, 1, a, b, c, d, 0x88, 0xb5][..], &[0; 46]].concat();
+        assert!(frame.fill(&bytes));
+        let event = Event::Frame { port: PortId(u16::try_from(number % 2).unwrap()), frame };
+        track.event(self.now, &event);
+        self.node.handle(self.now, event, &mut self.out);
+        track.outputs(&mut self.out);
+        self.out.clear_sends();
+        self.out.gossip.clear();
+        self.out.notices.clear();
+        track.hand_over();
+    }
+}
+
+fn slow() -> (Arc<Recording>, Sender<()>, Arc<Mutex<Vec<u8>>>) {
+    let (leaves, leave) = bounded(1);
+    let octets = Arc::new(Mutex::new(header().to_vec()));
+    let kept = Arc::clone(&octets);
+    let open =
+        move |_| Ok(Box::new(Slow { leave: leave.clone(), octets: Arc::clone(&kept) }) as Box<dyn Sink>);
+    (Arc::new(Recording::new(Box::new(open), &Arc::default()).awaited()), leaves, octets)
+}
+
+#[test]
+fn what_a_slow_sink_cannot_take_is_counted_and_the_rest_is_exact() {
+    let (recording, leaves, octets) = slow();
+    let mut scene = Scene::new();
+    let mut track = recording.track(0, 1, 1).unwrap();
+    track.begin(scene.now, Some(&scene.node));
+    let count = u32::try_from(PIECES_MAX).unwrap() + 500;
+    for number in 0..count {
+        scene.step(&mut track, number);
+        assert!(track.settle(scene.now, &scene.node), "it waits for the sink to catch up");
+    }
+    let missed = recording.missed();
+    assert!((1..=505).contains(&missed), "{missed}");
+
+    drop(leaves); // From now on the sink takes all.
+    while !track.pieces.as_ref().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    let later = scene.now + RESUME_AFTER + RESUME_AFTER;
+    scene.now = later.max(clock::now() + RESUME_AFTER);
+    assert!(track.settle(scene.now, &scene.node));
+    for number in 0..100 {
+        scene.step(&mut track, 3 * number);
+    }
+    assert_eq!(recording.missed(), missed, "it has caught up");
+    drop(track);
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &*octets.lock().unwrap()).unwrap();
+    let replayed = replay(file.path(), None).unwrap();
+    assert_eq!((replayed.difference.as_deref(), replayed.ended), (None, Ended::Overrun), "{replayed:?}");
+    let [worker] = &replayed.workers[..] else { panic!("{replayed:?}") };
+    assert_eq!((worker.segments, worker.missed), (2, missed));
+    assert_eq!(worker.events + missed, u64::from(count) + 100);
+    assert_eq!(worker.verified, worker.events);
+}
+
+#[test]
+fn a_sink_that_has_gone_ends_the_recording() {
+    struct Gone;
+    impl Sink for Gone {
+        fn write(&mut self, _: Vec<u8>) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+    let open = |_| Ok(Box::new(Gone) as Box<dyn Sink>);
+    let recording = Arc::new(Recording::new(Box::new(open), &Arc::default()));
+    let mut scene = Scene::new();
+    let mut track = recording.track(0, 1, 1).unwrap();
+    track.begin(scene.now, None);
+    while track.settle(scene.now, &scene.node) {
+        scene.step(&mut track, 7);
+    }
+    assert_eq!(recording.missed(), 0, "nobody misses it");
+    track.retire();
+}
+
+#[test]
+fn a_stopped_recording_ends_whole() {
+    let (recording, leaves, octets) = slow();
+    drop(leaves);
+    let mut scene = Scene::new();
+    let mut track = recording.track(0, 1, 1).unwrap();
+    track.begin(scene.now, Some(&scene.node));
+    (0..9).for_each(|number| scene.step(&mut track, number));
+    recording.stop();
+    assert!(!track.settle(scene.now, &scene.node));
+    drop(track);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &*octets.lock().unwrap()).unwrap();
+    let replayed = replay(file.path(), None).unwrap();
+    assert_eq!((replayed.ended, replayed.workers[0].verified), (Ended::Whole, 9), "{replayed:?}");
+}
