@@ -13,10 +13,12 @@ use wire::Mac;
 
 use crate::events::{Event, Subscription};
 
+mod fault;
 mod investigate;
 mod overlay;
 mod router;
 
+pub use fault::*;
 pub use investigate::*;
 pub use overlay::*;
 pub use router::*;
@@ -25,7 +27,7 @@ pub use router::*;
 ///
 /// Calls block until the change holds on every worker or has been refused whole; the server runs each on a thread of
 /// its own. A call may come while another runs, so the implementation orders them.
-pub trait Operations: RouterOperations + OverlayOperations + Investigation {
+pub trait Operations: RouterOperations + OverlayOperations + Investigation + FaultOperations {
     /// The switch on one screen.
     fn status(&self) -> Result<Status, ApiError>;
 
@@ -377,6 +379,9 @@ pub struct PortInfo {
     pub state: PortState,
     /// What went wrong, if something did.
     pub error: Option<String>,
+    /// Whether somebody has set faults on it.
+    #[serde(default)]
+    pub faults: bool,
     /// The networks it carries.
     pub networks: Vec<Membership>,
     /// The namespace its interface is in; absent: the daemon's own.

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Flanneld(args) => flanneld::run(&args.words, Some(common.socket)),
         Command::Capture(args) => cli::finish(cli::capture(&args, &common)),
         Command::Record(args) => cli::finish(cli::record(&args, &common)),
+        Command::Fault(command) => cli::finish(cli::fault(&command, &common)),
         Command::Trace(args) => cli::finish(cli::trace(&args, &common)),
         Command::Replay(args) => replay::run(&args, &common),
         Command::Sim(args) => simulate::run(&args, &common),

@@ -18,6 +18,8 @@ const HISTORY_LEN_MAX: u64 = 3_000;
 const OUT_OF_REACH: &[DropReason] = &[
     DropReason::Unreadable,
     DropReason::Overrun,
+    DropReason::FaultIn,
+    DropReason::FaultOut,
     DropReason::TunnelInjection,
     DropReason::AnswerRate,
     DropReason::SourceRouted,

@@ -86,6 +86,10 @@ drop_reasons! {
         "The frame found no room in the socket of an uplink, because the switch had not taken those before it.",
         "More frames than one worker can handle, or a machine that is busy with something else.",
         "See whether worker 0 has a core for itself.";
+    FaultIn => "admit.fault",
+        "A fault that is set on the port has lost the frame on its way in, on purpose.",
+        "Somebody has said `tapestry fault set`.",
+        "See `tapestry fault ls`; `tapestry fault clear` ends it.";
     GroupSource => "admit.group-source",
         "The source address is a group address, which no station may use (IEEE 802.3 §3.2.3).",
         "A hand-made or corrupted frame.",
@@ -367,6 +371,10 @@ drop_reasons! {
         "This host has no way to the tunnel's other end.",
         "A missing route, an interface that is down, or a neighbour that does not answer.",
         "Look at `ip route get` with the remote's address on this host.";
+    FaultOut => "deliver.fault",
+        "A fault that is set on the port has lost the frame on its way out, on purpose.",
+        "Somebody has said `tapestry fault set`.",
+        "See `tapestry fault ls`; `tapestry fault clear` ends it.";
     PortDown => "deliver.port-down",
         "The outgoing interface is down, or its port has been given up.",
         "Somebody took the interface down or deleted it; a flood that reaches such a port counts here too.",

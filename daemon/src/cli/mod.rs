@@ -11,6 +11,7 @@ mod capture;
 mod check;
 mod client;
 mod failure;
+mod fault;
 mod options;
 mod peer;
 mod record;
@@ -31,6 +32,7 @@ pub use capture::{CaptureArgs, capture};
 pub use check::check;
 pub(crate) use check::{fail, read_configuration};
 pub use failure::{Failure, finish};
+pub use fault::{FaultCommand, fault};
 pub use peer::{CheckArgs, OverlayCommand, PeerCommand, ask_overlay, ask_peer};
 pub use record::{RecordArgs, record};
 pub use trace::{TraceArgs, trace};
@@ -124,6 +126,9 @@ pub enum Command {
     Capture(CaptureArgs),
     /// What enters the running switch and what it is, into a file that `tapestry replay` has again
     Record(RecordArgs),
+    /// What a bad wire would do to a live port's frames, on purpose
+    #[command(subcommand)]
+    Fault(FaultCommand),
     /// What the switch would do with a packet, and why: exit 0, or 10 if it goes no further
     Trace(TraceArgs),
     /// Send captures through a switch under a virtual clock: same input, same output

@@ -188,6 +188,9 @@ pub(super) fn ports(ports: &[PortInfo]) -> String {
         if let Some(error) = &port.error {
             text += &format!("port {}: {error}\n", port.name);
         }
+        if port.faults {
+            text += &format!("port {}: has faults, set on purpose (`tapestry fault ls`)\n", port.name);
+        }
     }
     text
 }

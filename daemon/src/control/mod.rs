@@ -11,6 +11,7 @@
 //!
 //! Owns: the socket file ([`socket`]). Refuses: a second daemon on the same path.
 
+mod fault;
 mod investigate;
 mod overlay;
 mod recordings;

@@ -9,6 +9,7 @@
 //!  GET POST             /v1/routes   /v1/publishes             the rest is told in [`super::router`]
 //!  GET                  /v1/peers                               told in [`super::overlay`]
 //!  POST                 /v1/trace  /v1/capture  /v1/record     told in [`super::investigate`]
+//!  GET                  /v1/faults                             the rest is told in [`super::fault`]
 //!  GET                  /v1/events                             ?follow=true; JSON lines
 //!  GET PUT              /v1/config                             TOML
 //! ```
@@ -75,6 +76,7 @@ pub(super) fn router(
         .merge(super::router::routes())
         .merge(super::overlay::routes())
         .merge(super::investigate::routes())
+        .merge(super::fault::routes())
         .route("/v1/drops", get(drops))
         .route("/v1/events", get(events))
         .route("/v1/config", get(configuration).put(apply))

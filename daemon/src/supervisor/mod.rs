@@ -12,6 +12,7 @@
 mod capture;
 mod change;
 mod device;
+mod fault;
 mod links;
 mod live;
 mod operations;
@@ -97,6 +98,8 @@ struct State {
     underlays: BTreeMap<node::UnderlayId, underlays::Opened>,
     /// How often devices have been attached.
     generation: u64,
+    /// Faults that were set, by port name.
+    faults: BTreeMap<String, fault::Asked>,
 }
 
 impl Supervisor {
@@ -137,6 +140,7 @@ impl Supervisor {
                 devices: BTreeMap::new(),
                 underlays: BTreeMap::new(),
                 generation: 0,
+                faults: BTreeMap::new(),
             }),
             registry: Mutex::default(),
             monitor: Mutex::default(),

@@ -8,7 +8,7 @@ use vswitch::Station;
 use wire::{DomainId, DropReason, Mac, PortId};
 
 use super::links::Watched;
-use super::{State, Supervisor, device, registry, underlays};
+use super::{State, Supervisor, device, fault, registry, underlays};
 use crate::api::{
     DropCount, DropInfo, Membership, NetworkInfo, PortInfo, PortState, StationInfo, StationKind, Status,
     Totals, Warning, WorkerInfo,
@@ -122,7 +122,8 @@ pub(super) fn warnings(supervisor: &Supervisor, state: &State) -> Vec<Warning> {
         failed.into_iter().chain(steering).chain(offload).chain(link)
     });
     let registry = registry::warnings(supervisor.registry().as_ref());
-    sentences.chain(devices).chain(underlays::warnings(state)).chain(registry).collect()
+    let sentences = sentences.chain(devices).chain(underlays::warnings(state));
+    sentences.chain(fault::warnings(state)).chain(registry).collect()
 }
 
 pub(super) fn networks(supervisor: &Supervisor) -> Vec<NetworkInfo> {
@@ -213,6 +214,7 @@ fn port(state: &State, tallies: &[Tally], name: &str, compiled: &CompiledPort) -
         name: name.to_owned(),
         state: port_state,
         error,
+        faults: fault::is_set(state, name),
         networks: memberships(&spec),
         netns,
         ifname: device::ifname(&compiled.kind).to_owned(),

@@ -51,11 +51,15 @@ impl Worker {
 
     /// Writes one frame to its port's device. An error ends the port; whatever else hinders it is counted here.
     fn send(&mut self, send: Send) -> std::io::Result<()> {
-        let Some(Some(slot)) = self.ports.get_mut(send.port.index()) else {
+        if self.ports.get(send.port.index()).is_none_or(Option::is_none) {
             self.not_delivered(send, DropReason::PortDown);
             return Ok(());
-        };
+        }
         self.taps.show(send.port, Way::Out, self.out.frame(send));
+        if !self.wires.is_empty() && self.goes_by_wire(send)? {
+            return Ok(());
+        }
+        let Some(Some(slot)) = self.ports.get_mut(send.port.index()) else { return Ok(()) };
         let unsent = slot.send(self.out.frame(send), &mut self.scratch);
         let (unsent, learned) = slot.retry(unsent, self.out.frame(send), &mut self.scratch);
         if learned {
@@ -75,7 +79,7 @@ impl Worker {
         }
     }
 
-    fn not_delivered(&mut self, send: Send, reason: DropReason) {
+    pub(super) fn not_delivered(&mut self, send: Send, reason: DropReason) {
         self.taps.show(send.port, Way::Dropped(reason), self.out.frame(send));
         self.node.not_delivered(send.port, reason);
     }
@@ -100,7 +104,7 @@ impl Worker {
     }
 }
 
-fn not_sent(fault: Fault) -> DropReason {
+pub(super) fn not_sent(fault: Fault) -> DropReason {
     match fault {
         Fault::Empty | Fault::NoMemory => DropReason::QueueFull,
         Fault::Down => DropReason::PortDown,

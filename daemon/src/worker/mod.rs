@@ -18,6 +18,7 @@
 
 mod ahead;
 mod drain;
+pub mod fault;
 mod orders;
 mod pass;
 pub mod record;
@@ -87,6 +88,8 @@ enum Command {
     Record(Box<record::Track>),
     /// End the recordings that are over, and say of each other one when all until now has been written.
     MarkRecordings(Sender<()>),
+    /// This port, of this serial, has this wire from now on, or none.
+    Wire(PortId, u32, Option<Arc<fault::Wire>>),
     /// From now on these are all workers, then answer.
     Peers(Vec<Peer>, Sender<()>),
     /// Know these stations too, then answer.
@@ -186,6 +189,8 @@ pub struct Workers {
     recordings: Mutex<Vec<Arc<record::Recording>>>,
     /// Who wants to see frames, of new workers too.
     taps: Mutex<Vec<tap::Tap>>,
+    /// Ports with faults, their serials and wires, for new workers too.
+    wires: Mutex<BTreeMap<PortId, (u32, Arc<fault::Wire>)>>,
     report: Sender<Report>,
     /// What they report.
     pub reports: Receiver<Report>,
@@ -240,8 +245,8 @@ impl Workers {
     /// As [`Workers::start`], or if a recording cannot be begun.
     pub fn start_recorded(options: Options, recordings: Vec<Arc<record::Recording>>) -> io::Result<Self> {
         let (report, reports) = bounded(REPORTS_MAX);
-        let (recordings, taps) = (Mutex::new(recordings), Mutex::default());
-        let workers = Self { handles: RwLock::default(), options, recordings, taps, report, reports };
+        let (recordings, taps, wires) = (Mutex::new(recordings), Mutex::default(), Mutex::default());
+        let workers = Self { handles: RwLock::default(), options, recordings, taps, wires, report, reports };
         let recruits = workers.recruit(options.workers.clamp(1, WORKERS_MAX))?;
         *workers.handles.write().unwrap_or_else(PoisonError::into_inner) = recruits.into_handles();
         Ok(workers)
@@ -411,6 +416,19 @@ impl Workers {
         let until = std::time::Instant::now() + within;
         while marks.recv_deadline(until).is_ok() {}
         drop(self.recordings()); // Forgets those that are over.
+    }
+
+    /// Gives the port of this id and serial this wire, in every worker, those that are started later too; `None`: it is
+    /// perfect from now on.
+    pub fn wire(&self, port: PortId, serial: u32, wire: Option<&Arc<fault::Wire>>) {
+        let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
+        match wire {
+            Some(wire) => drop(wires.insert(port, (serial, Arc::clone(wire)))),
+            None => drop(wires.remove(&port)),
+        }
+        for handle in self.handles().iter() {
+            handle.tell(Command::Wire(port, serial, wire.map(Arc::clone)));
+        }
     }
 
     /// Lets every worker show frames to this tap, those that are started later too, until its reader has gone.

@@ -90,6 +90,7 @@ impl Worker {
                     self.settle_tracks();
                     self.tracks.iter_mut().for_each(|track| track.mark(done.clone()));
                 }
+                Command::Wire(port, serial, wire) => self.wire(port, serial, wire),
                 Command::Peers(peers, done) => {
                     self.meet(now, peers);
                     let _ = done.send(());
@@ -104,7 +105,10 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::Drain(done) => self.start_draining(now, done),
-                Command::Stop => self.phase = Phase::Ending,
+                Command::Stop => {
+                    self.cut_wires();
+                    self.phase = Phase::Ending;
+                }
             }
         }
     }
@@ -139,6 +143,7 @@ impl Worker {
             self.remove(stranger);
         }
         self.close_strangers();
+        self.cut_strangers();
     }
 
     /// Which of the ports that have had this id has it by the plan that holds; `None`: no port has.

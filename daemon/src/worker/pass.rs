@@ -1,7 +1,7 @@
 //! One worker: the loop, a port's burst, and what ends a port. What it is told from outside is in `orders`.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use node::{Event, Node, Outbox, UnderlayId};
 use wire::{DropReason, FrameBuf, Instant, PortId};
 
 use super::ahead::{Ahead, Put};
+use super::fault::Wired;
 use super::orders::Phase;
 use super::record::Track;
 use super::slot::Slot;
@@ -73,6 +74,8 @@ pub(super) struct Worker {
     pub(super) tally: Tally,
     /// Who wants to see frames.
     pub(super) taps: Taps,
+    /// Ports with faults.
+    pub(super) wires: BTreeMap<PortId, Wired>,
     /// The recordings of what enters the node.
     pub(super) tracks: Vec<Track>,
     /// The port being read, handled or written: whom a panic is blamed on.
@@ -128,6 +131,7 @@ impl Worker {
             unreported: VecDeque::new(),
             tally: Tally::default(),
             taps: Taps::default(),
+            wires: BTreeMap::new(),
             tracks: Vec::new(),
             acting: PortId(0),
             to_wake: [false; WORKERS_MAX],
@@ -161,7 +165,8 @@ impl Worker {
                 continue;
             }
             self.tracks.iter_mut().for_each(Track::hand_over);
-            let deadline = self.node.next_deadline().map(|(at, _)| at.since(now));
+            let deadline = self.node.next_deadline().map(|(at, _)| at);
+            let deadline = deadline.into_iter().chain(self.next_arrival()).min().map(|at| at.since(now));
             self.tally.sleeps += 1;
             self.look(deadline);
             may_spin = clock::now().since(now) < self.tuning.spin * SHORT_SLEEP_SPINS;
@@ -202,6 +207,9 @@ impl Worker {
             self.give(now, Event::Wake);
             self.drain();
             worked = true;
+        }
+        if !self.wires.is_empty() {
+            worked |= self.arrivals(now);
         }
         if !self.inbox.is_empty() {
             self.contained(|worker| worker.take_handed(now));
@@ -328,8 +336,14 @@ impl Worker {
     /// Reads at most `count` frames, none behind a long one. Says whether there may be more, and why not if that ends
     /// the port.
     fn read(&mut self, port: PortId, count: usize) -> (Rest, Option<std::io::Error>) {
-        let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return (Rest::Empty, None) };
         for _ in 0..count {
+            if !self.wires.is_empty()
+                && let Some(frame) = self.arrived_in(port)
+            {
+                self.read.push_back(frame);
+                continue;
+            }
+            let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return (Rest::Empty, None) };
             let mut frame = self.out.pool.take();
             if let Err(error) = slot.io.receive(&mut frame) {
                 self.out.pool.put(frame);
@@ -339,6 +353,12 @@ impl Worker {
                 return after_reading_failed(error, slot.is_going);
             }
             self.taps.show(port, Way::In, &frame);
+            if !self.wires.is_empty() {
+                match self.comes_by_wire(port, frame) {
+                    Some(met_none) => frame = met_none,
+                    None => continue,
+                }
+            }
             if self.ahead.put(frame) == Put::Last {
                 break;
             }

@@ -18,6 +18,7 @@ use mio::{Poll, Waker};
 use node::{Event, Plan};
 use vswitch::Station;
 
+use super::fault::Wired;
 use super::pass::{WAKE, Worker};
 use super::{COMMANDS_MAX, Command, HANDED_MAX, Handed, Handle, Peer, WORKERS_MAX, Workers, ask};
 use crate::sys::clock;
@@ -78,6 +79,8 @@ impl Workers {
             track.begin(clock::now(), None);
             worker.tracks.push(track);
         }
+        let wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        worker.wires.extend(wires.into_iter().map(|(port, (serial, wire))| (port, Wired::new(serial, wire))));
         let taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner).clone();
         taps.into_iter().for_each(|tap| worker.taps.add(tap, &mut worker.out));
         let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use node::{Event, Plan};
+use sim::link::{Faults, Share};
 use vswitch::{DomainPlan, Guards, Isolation, Membership, PortPlan, ReservedForward, Storm, SwitchPlan};
 use wire::offload::{Gso, NEEDS_CSUM, VNET_HDR_LEN};
 use wire::{DomainId, DropReason, FlowHash, Offload, PortId};
 
+use super::fault::{Heading, Wire};
 use super::{Command, Options, Report, Tuning, Workers};
 use crate::port::PortIo;
 use crate::port::pipe::{PANIC_PILL, PATIENCE, Pipe, REFUSE_PILL, UNREADABLE_PILL, VANISH_PILL, pipe};
@@ -242,6 +244,91 @@ fn a_station_that_does_not_read_costs_counted_drops() {
     assert!(full > 0);
     assert!(tally.counters.balance());
     drop(bench);
+}
+
+#[test]
+fn a_port_with_faults_loses_doubles_and_spoils_frames() {
+    let all = |of: fn(&mut Faults) -> &mut Share| {
+        let mut faults = Faults::default();
+        *of(&mut faults) = Share::ALL;
+        faults
+    };
+    let loss = all(|faults| &mut faults.loss);
+    let none = Faults::default();
+    let bench = Bench::new(3, 1);
+    let counted = |port: usize, reason: DropReason, count| {
+        while bench.workers.tallies()[0].counters.ports[port].drops[reason.index()] < count {}
+    };
+    bench.workers.wire(PortId(0), 0, Some(&Wire::new(1, [loss, none])));
+    bench.send(0, 0, &frame(2, 1, b"lost on its way in"));
+    counted(0, DropReason::FaultIn, 1);
+
+    let wire = Wire::new(1, [none, loss]);
+    bench.workers.wire(PortId(0), 0, Some(&wire));
+    bench.send(1, 0, &frame(1, 2, b"lost on its way out"));
+    counted(0, DropReason::FaultOut, 1);
+    assert_eq!(bench.receive(2, 0), frame(1, 2, b"lost on its way out"), "the flood's other copy");
+    assert_eq!((wire.counts(Heading::Out).link.lost, wire.counts(Heading::In).link.offered), (1, 0));
+
+    wire.set([none, all(|faults| &mut faults.duplicate)]);
+    bench.send(1, 0, &frame(1, 2, b"twice"));
+    assert_eq!([bench.receive(0, 0), bench.receive(0, 0)], [frame(1, 2, b"twice"), frame(1, 2, b"twice")]);
+
+    wire.set([none, all(|faults| &mut faults.corrupt)]);
+    bench.send(1, 0, &frame(1, 2, b"spoilt"));
+    let (spoilt, whole) = (bench.receive(0, 0), frame(1, 2, b"spoilt"));
+    let flipped: u32 = spoilt.iter().zip(&whole).map(|(one, other)| (one ^ other).count_ones()).sum();
+    assert_eq!((flipped, spoilt.len()), (1, whole.len()));
+    for port in [1, 2] {
+        while bench.workers.tallies()[0].counters.ports[port].rx_frames < u64::from(port == 1) {}
+    }
+
+    // Held for ever, until the fault is cleared: then in order, and before what comes later.
+    wire.set([none, Faults { delay: Duration::from_secs(1_000_000), ..none }]);
+    for word in [b"one", b"two"] {
+        bench.send(1, 0, &frame(1, 2, word));
+    }
+    while wire.counts(Heading::Out).held < 2 * 17 {
+        std::thread::yield_now();
+    }
+    bench.workers.wire(PortId(0), 0, None);
+    bench.send(1, 0, &frame(1, 2, b"six"));
+    for word in [b"one", b"two", b"six"] {
+        assert_eq!(bench.receive(0, 0), frame(1, 2, word));
+    }
+    assert!(bench.workers.tallies()[0].counters.balance());
+}
+
+#[test]
+fn a_delayed_frame_arrives_by_itself() {
+    let bench = Bench::new(2, 1);
+    let delay = Faults { delay: Duration::from_millis(20), ..Faults::default() };
+    let wire = Wire::new(1, [delay, delay]);
+    bench.workers.wire(PortId(0), 0, Some(&wire));
+    bench.send(0, 0, &frame(2, 1, b"later"));
+    assert_eq!(bench.receive(1, 0), frame(2, 1, b"later"));
+    bench.send(1, 0, &frame(1, 2, b"back"));
+    assert_eq!(bench.receive(0, 0), frame(1, 2, b"back"));
+    assert_eq!(wire.counts(Heading::In).link.offered, 1);
+}
+
+#[test]
+fn a_wire_meets_segments_not_super_segments() {
+    let bench = Bench::new(2, 1);
+    let wire = Wire::new(1, [Faults { duplicate: Share::ALL, ..Faults::default() }, Faults::default()]);
+    bench.workers.wire(PortId(0), 0, Some(&wire));
+    let three = Offload {
+        flags: NEEDS_CSUM,
+        csum_start: 34,
+        csum_offset: 6,
+        gso: Gso::UdpL4,
+        gso_size: 4,
+        ..Offload::NONE
+    };
+    bench.send_with(0, 0, three, &datagram(10));
+    let lens: Vec<usize> = (0..6).map(|_| bench.receive(1, 0).len()).collect();
+    assert_eq!(lens, [46, 46, 46, 46, 44, 44], "each twice");
+    assert_eq!(wire.counts(Heading::In).link.offered, 3);
 }
 
 #[test]

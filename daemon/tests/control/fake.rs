@@ -130,6 +130,7 @@ impl Operations for Switch {
 
     fn ports(&self) -> Result<Vec<PortInfo>, ApiError> {
         let info = |(name, spec): (&String, &PortSpec)| PortInfo {
+            faults: false,
             name: name.clone(),
             state: PortState::Failed,
             error: Some("it pretends".to_owned()),

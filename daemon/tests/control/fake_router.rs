@@ -28,6 +28,23 @@ impl Entries {
     }
 }
 
+/// One port has faults.
+impl FaultOperations for Switch {
+    fn faults(&self) -> Result<Vec<FaultInfo>, ApiError> {
+        let lane = FaultLane::default;
+        Ok(vec![FaultInfo { port: "c1".to_owned(), seed: 7, inwards: lane(), outwards: lane() }])
+    }
+
+    fn set_faults(&self, port: &str, change: &FaultChange) -> Result<(), ApiError> {
+        self.router.note(change);
+        if port == "c1" { Ok(()) } else { Err(missing("port", port)) }
+    }
+
+    fn clear_faults(&self, port: &str) -> Result<(), ApiError> {
+        if port == "c1" { Ok(()) } else { Err(missing("port", port)) }
+    }
+}
+
 impl Investigation for Switch {
     fn trace(&self, question: &Question) -> Result<Vec<Explained>, ApiError> {
         if question.port != "c1" {

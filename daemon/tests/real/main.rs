@@ -9,6 +9,7 @@ mod adopt;
 mod change;
 mod daemon;
 mod demo;
+mod fault;
 mod link;
 mod namespace;
 mod nic;

@@ -69,7 +69,7 @@ impl World {
     }
 }
 
-fn transfer(from: &Namespace, to: &Namespace, listen: &str) -> SocketAddr {
+pub(crate) fn transfer(from: &Namespace, to: &Namespace, listen: &str) -> SocketAddr {
     let listener = to.run(|| TcpListener::bind(listen)).unwrap().unwrap();
     let address = listener.local_addr().unwrap();
     thread::scope(|scope| {

@@ -172,8 +172,28 @@ fn everything() -> Percent {
 }
 
 impl FaultSpec {
-    fn is_empty(&self) -> bool {
+    /// Whether nothing is given.
+    pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// This, and what `earlier` says beside it.
+    #[must_use]
+    pub fn over(&self, earlier: &Self) -> Self {
+        Self {
+            up: self.up.or(earlier.up),
+            flap: self.flap.or(earlier.flap),
+            rate: self.rate.or(earlier.rate),
+            queue: self.queue.or(earlier.queue),
+            delay: self.delay.or(earlier.delay),
+            jitter: self.jitter.or(earlier.jitter),
+            loss: self.loss.or(earlier.loss),
+            burst: self.burst.or(earlier.burst),
+            duplicate: self.duplicate.or(earlier.duplicate),
+            reorder: self.reorder.or(earlier.reorder),
+            reorder_by: self.reorder_by.or(earlier.reorder_by),
+            corrupt: self.corrupt.or(earlier.corrupt),
+        }
     }
 
     /// `faults` with what is given changed.

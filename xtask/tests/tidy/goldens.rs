@@ -59,6 +59,17 @@ const EXEMPT: &[Exemption] = &[
         path: "daemon/src/worker/tests.rs",
         test: "a_vanished_device_ends_its_port_and_no_other",
     },
+    // Faults are the shell's: they are set on devices.
+    Exemption {
+        reason: DropReason::FaultIn,
+        path: "daemon/src/worker/tests.rs",
+        test: "a_port_with_faults_loses_doubles_and_spoils_frames",
+    },
+    Exemption {
+        reason: DropReason::FaultOut,
+        path: "daemon/src/worker/tests.rs",
+        test: "a_port_with_faults_loses_doubles_and_spoils_frames",
+    },
     Exemption {
         reason: DropReason::UnderlayMtu,
         path: "daemon/src/worker/underlay.rs",

@@ -1,0 +1,91 @@
+//! Faults on live ports: what they do is counted, TCP survives them, and when they are cleared nothing of them stays.
+
+use std::net::UdpSocket;
+
+use crate::daemon::Daemon;
+use crate::record::transfer;
+use crate::support::{able, namespace};
+use crate::uplink::until;
+
+#[test]
+fn faults_do_what_is_asked_and_end_when_they_are_cleared() {
+    if !able() {
+        return;
+    }
+    let [one, two] = ["one", "two"].map(namespace);
+    let port = |name: &str, netns: &str, number: u8| {
+        format!(
+            "[port.{name}]\nnetwork = \"a\"\nnetns = {netns:?}\nifname = \"eth0\"\naddress = [\"172.16.0.{number}/16\"]\n"
+        )
+    };
+    let paths = [&one, &two].map(|netns| netns.path().display().to_string());
+    let config = format!(
+        "workers = 2\n[network.a]\nsubnet = [\"172.16.0.0/16\"]\n{}{}",
+        port("c1", &paths[0], 2),
+        port("c2", &paths[1], 3)
+    );
+    let daemon = Daemon::start(&config);
+    transfer(&one, &two, "172.16.0.3:0");
+    assert_eq!(daemon.json(&["fault", "ls"]).as_array().unwrap().len(), 0);
+
+    // Everything is lost on the way to c2, by name, and it is told.
+    daemon.order(&["fault", "set", "c2", "--out", "--loss", "100%", "--seed", "7"]);
+    let sender = one.run(|| UdpSocket::bind("172.16.0.2:0")).unwrap().unwrap();
+    for _ in 0..20 {
+        sender.send_to(b"lost", "172.16.0.3:9").unwrap();
+    }
+    let lost = || {
+        let told = daemon.json(&["fault", "ls"]);
+        (told[0]["outwards"]["lost"].as_u64().unwrap(), told[0]["inwards"]["offered"].as_u64().unwrap())
+    };
+    until("the loss of 20 frames", || lost().0 >= 20);
+    assert_eq!(lost().1, 0, "the other direction is untouched");
+    let drops = daemon.json(&["drops"]);
+    let ids: Vec<&str> =
+        drops.as_array().unwrap().iter().filter_map(|drop| drop["reason"].as_str()).collect();
+    assert!(ids.contains(&"deliver.fault"), "{drops}");
+    let text = String::from_utf8(daemon.ask(&["status"]).stdout).unwrap();
+    assert!(text.contains("fault clear c2"), "{text}");
+    let ports = daemon.json(&["port", "ls"]);
+    assert_eq!((&ports[0]["faults"], &ports[1]["faults"]), (&false.into(), &true.into()), "{ports}");
+
+    // A bad wire both ways: TCP gets through all the same, and every kind has happened.
+    daemon.order(&[
+        "fault",
+        "set",
+        "c2",
+        "--loss",
+        "1%",
+        "--delay",
+        "1ms",
+        "--jitter",
+        "1ms",
+        "--duplicate",
+        "5%",
+        "--reorder",
+        "5%",
+        "--reorder-by",
+        "2ms",
+        "--corrupt",
+        "1%",
+        "--rate",
+        "500mbit",
+    ]);
+    transfer(&one, &two, "172.16.0.3:0");
+    let told = daemon.json(&["fault", "ls"]);
+    let inwards = &told[0]["inwards"];
+    for kind in ["offered"] {
+        assert!(inwards[kind].as_u64().unwrap() > 0, "{kind}: {told}");
+    }
+    for kind in ["lost", "duplicated", "reordered", "corrupted"] {
+        let both = [&told[0]["inwards"], &told[0]["outwards"]].map(|lane| lane[kind].as_u64().unwrap());
+        assert!(both.iter().sum::<u64>() > 0, "{kind}: {told}");
+    }
+
+    daemon.order(&["fault", "clear", "c2"]);
+    assert!(!daemon.ask(&["fault", "clear", "c2"]).status.success(), "there are none any more");
+    assert_eq!(daemon.ask(&["fault", "set", "nobody", "--loss", "1%"]).status.code(), Some(3));
+    transfer(&one, &two, "172.16.0.3:0");
+    let text = String::from_utf8(daemon.ask(&["status"]).stdout).unwrap();
+    assert!(!text.contains("fault clear"), "{text}");
+}
