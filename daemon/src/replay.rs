@@ -104,8 +104,11 @@ struct RecordedWorker {
 
 /// Replays a recording, and says whether the same came out.
 fn recorded(file: &Path, args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
-    let replayed = recording::replay(file, args.out.as_deref())
-        .map_err(|error| Failure::invalid("the recording", error.to_string()))?;
+    let replayed = match &args.golden {
+        Some(folder) => recording::golden(file, folder),
+        None => recording::replay(file, args.out.as_deref()),
+    };
+    let replayed = replayed.map_err(|error| Failure::invalid("the recording", error.to_string()))?;
     let ended = match replayed.ended {
         Ended::Whole => "whole",
         Ended::Overrun => "overrun",

@@ -151,6 +151,15 @@ impl Tunnels {
         &self.ends
     }
 
+    /// Through which port a datagram from this end would enter, if it is somebody's.
+    pub fn port_of(&self, underlay: UnderlayId, from: Endpoint, datagram: &[u8]) -> Option<PortId> {
+        let vni = match self.underlay(underlay)?.format {
+            Format::Vxlan => Some(vxlan::read(datagram).ok()?),
+            Format::BareIp => None,
+        };
+        self.find(Name { underlay, vni, address: from.address })
+    }
+
     /// Makes a frame of the datagram that has come to `underlay` from `from`, and says through which port it enters.
     /// `outer` is what the datagram's own header says of congestion.
     ///

@@ -143,6 +143,11 @@ impl Node {
         self.tunnels.inner(underlay, payload).map_or(0, |frame| self.owner(frame, replicas))
     }
 
+    /// Through which port a datagram would enter, if it is somebody's.
+    pub fn port_of_datagram(&self, underlay: UnderlayId, from: Endpoint, payload: &[u8]) -> Option<PortId> {
+        self.tunnels.port_of(underlay, from, payload)
+    }
+
     /// Where datagrams for the port go; `None` if it is no tunnel's. Holds until the next [`Event::Configure`].
     #[inline]
     pub fn way(&self, port: PortId) -> Option<&Way> {

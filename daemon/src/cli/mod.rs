@@ -340,6 +340,9 @@ pub struct ReplayArgs {
     /// Where the captures of what leaves each port and the counters go
     #[arg(long, value_name = "DIR", required_unless_present_any = ["expect", "recording"])]
     pub out: Option<PathBuf>,
+    /// Make a golden of the recording in this new directory: configuration, captures in and out, counters
+    #[arg(long, value_name = "DIR", requires = "recording", conflicts_with = "out")]
+    pub golden: Option<PathBuf>,
     /// What must come out; exit 1 with the first difference otherwise
     #[arg(long, value_name = "DIR")]
     pub expect: Option<PathBuf>,

@@ -10,14 +10,16 @@
 //! the switch never waits for it. At most [`SIGHTINGS_MAX`] frames and [`OCTETS_MAX`] octets are on their way.
 //!
 //! A frame that comes in is seen at the worker that reads it, before anything is done with it; one that leaves, as the
-//! node has made it, before the device has taken it. A dropped frame is seen as the rooms that it had passed left it.
+//! node has made it, before the device has taken it. At a tunnel's port datagrams are seen, whose outer headers are made
+//! up from what is known: addresses and L4 ports (the source port is the well-known one). A dropped frame is seen as the rooms that it had passed left it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use node::{Dropped, Outbox};
+use node::{Dropped, Endpoint, Outbox};
+use sim::craft;
 use sim::filter::Filter;
 use wire::{DropReason, FrameBuf, Instant, PortId};
 
@@ -27,6 +29,9 @@ use crate::sys::clock;
 pub const SIGHTINGS_MAX: usize = 8_192;
 /// Octets likewise.
 pub const OCTETS_MAX: usize = 16 << 20;
+
+/// Octets of a datagram's payload that fit behind headers of either family.
+const DATAGRAM_MAX: usize = 65_535 - 20 - 8;
 
 /// What is seen of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +190,29 @@ impl Taps {
         let now = clock::now();
         for tap in &self.0 {
             tap.show(now, port, way, frame.bytes());
+        }
+    }
+
+    /// Whether nobody wants to see anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Shows what a tunnel's port sends or has received: its payload behind headers like those that it travels with. One
+    /// that is longer than any packet, joined from many, is shown as far as one goes.
+    #[cold]
+    pub(super) fn show_datagram(&self, port: PortId, way: Way, ends: (Endpoint, Endpoint), payload: &[u8]) {
+        let (from, to) = ends;
+        if from.address.is_ipv4() != to.address.is_ipv4() {
+            return;
+        }
+        let payload = &payload[..payload.len().min(DATAGRAM_MAX)];
+        let (src, dst) = ((from.address, from.l4_port), (to.address, to.l4_port));
+        let macs = (wire::Mac::default(), wire::Mac::default()); // The host's own affair.
+        let datagram = craft::ip(macs, src.0, dst.0, craft::UDP, &craft::udp(src, dst, payload));
+        let now = clock::now();
+        for tap in &self.0 {
+            tap.show(now, port, way, &datagram);
         }
     }
 

@@ -134,6 +134,12 @@ impl Worker {
         let mut unsent = 0;
         for (from, ecn, frame) in entering.drain(..) {
             unsent += frame.len();
+            if !self.taps.is_empty()
+                && let Some(port) = self.node.port_of_datagram(underlay, from, frame.bytes())
+                && let Some(Some(lay)) = self.underlays.get(underlay.index())
+            {
+                self.taps.show_datagram(port, Way::In, (from, lay.plan.local), frame.bytes());
+            }
             self.give(now, Event::Datagram { underlay, from, ecn, frame });
             if self.is_due(unsent) {
                 self.drain();
@@ -150,13 +156,21 @@ impl Worker {
 
     /// Whether the port is a tunnel's. Then its frame, number `at` in the outbox, is put with what leaves by its underlay.
     pub(super) fn takes_tunnel(&mut self, at: usize, port: PortId) -> bool {
-        let Some(underlay) = self.node.way(port).map(|way| way.underlay) else { return false };
+        let Some((underlay, remote)) = self.node.way(port).map(|way| (way.underlay, way.remote)) else {
+            return false;
+        };
         let frame = self.out.frame(self.out.sends()[at]);
         if !frame.offload.is_super_segment()
             && let Err(reason) = segment::finish_checksum(frame)
         {
             self.node.not_delivered(port, reason);
             return true;
+        }
+        if !self.taps.is_empty()
+            && let Some(Some(lay)) = self.underlays.get(underlay.index())
+        {
+            let frame = self.out.frame(self.out.sends()[at]);
+            self.taps.show_datagram(port, Way::Out, (lay.plan.local, remote), frame.bytes());
         }
         self.datagrams.push((underlay, at));
         true

@@ -21,12 +21,14 @@
 //! [`WORKERS_MAX`] workers. A file of another version is refused: states are kept in this version's own form.
 
 mod digest;
+mod golden;
 mod kept;
 mod read;
 mod replay;
 mod write;
 
 pub use digest::Digest;
+pub use golden::golden;
 pub use kept::{Origin, keep, restore};
 pub use read::{Ended, Reader, RecordingError};
 pub use replay::{Replayed, WorkerReplayed, replay};

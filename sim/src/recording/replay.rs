@@ -12,20 +12,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use node::{Event, Node, Outbox};
-use wire::{Instant, PortId};
+use node::{Endpoint, Event, Node, Outbox, UnderlayId};
+use wire::{Instant, Mac, PortId};
 
 use super::kept::{Origin, restore};
 use super::read::{Ended, Happened, Reader, Record, RecordingError};
 use super::write::Begins;
 use super::{Digest, KEPT_MAX};
 use crate::capture::CaptureWriter;
+use crate::craft;
 use crate::replay::capture_file;
 
 /// The configuration that held last, in the output directory.
-const CONFIG_FILE: &str = "config.toml";
+pub(super) const CONFIG_FILE: &str = "config.toml";
 /// The captures of what came in, in the output directory.
-const IN_FOLDER: &str = "in";
+pub(super) const IN_FOLDER: &str = "in";
+
+/// Octets of a datagram's payload that fit behind headers of either family.
+const DATAGRAM_MAX: usize = 65_535 - 20 - 8;
 
 /// What a replay came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +73,7 @@ impl Replayed {
 }
 
 /// Replays `path`, and with `out` writes into that directory what came in (`in/PORT.pcapng`) and what left
-/// (`PORT.pcapng`), and the configuration.
+/// (`PORT.pcapng`), and the configuration. What came by an underlay is in a capture with the name of its local end.
 ///
 /// # Errors
 /// The file is no recording of this version, or what is to be written cannot be.
@@ -273,6 +277,9 @@ impl Worker {
                 Event::Frame { port, frame }
             }
             Happened::Datagram { underlay, from, ecn, offload, octets } => {
+                if let Some(captures) = &mut captures {
+                    captures.came_by(wall, underlay, from, &octets)?;
+                }
                 assert!(frame.fill(&octets), "the reader refuses what is too long");
                 frame.offload = offload;
                 self.replayed.frames_in += 1;
@@ -315,12 +322,20 @@ struct Captures {
     /// The configuration that held last.
     text: String,
     came: BTreeMap<PortId, CaptureWriter>,
+    /// What came by each underlay, and its local end.
+    came_by: BTreeMap<UnderlayId, (Endpoint, CaptureWriter)>,
     left: BTreeMap<PortId, CaptureWriter>,
 }
 
 impl Captures {
     fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), text: String::new(), came: BTreeMap::new(), left: BTreeMap::new() }
+        Self {
+            folder: folder.to_owned(),
+            text: String::new(),
+            came: BTreeMap::new(),
+            came_by: BTreeMap::new(),
+            left: BTreeMap::new(),
+        }
     }
 
     /// Makes the files of ports that have none. One whose id had been another port's before goes on in that one's.
@@ -337,7 +352,33 @@ impl Captures {
                 }
             }
         }
+        for underlay in &origin.plan.underlays {
+            if let Entry::Vacant(vacant) = self.came_by.entry(underlay.id) {
+                let name = underlay.local.to_string();
+                let path = folder.join(capture_file(&name));
+                vacant.insert((underlay.local, CaptureWriter::create(&path, &name)?));
+            }
+        }
         Ok(())
+    }
+
+    /// A datagram, behind headers like those that it came with. What is too long for a packet, joined from many, is left
+    /// out.
+    fn came_by(
+        &mut self,
+        at: Instant,
+        underlay: UnderlayId,
+        from: Endpoint,
+        payload: &[u8],
+    ) -> Result<(), RecordingError> {
+        let Some((local, writer)) = self.came_by.get_mut(&underlay) else { return Ok(()) };
+        if from.address.is_ipv4() != local.address.is_ipv4() || payload.len() > DATAGRAM_MAX {
+            return Ok(());
+        }
+        let (src, dst) = ((from.address, from.l4_port), (local.address, local.l4_port));
+        let macs = (Mac::default(), Mac::default());
+        let frame = craft::ip(macs, src.0, dst.0, craft::UDP, &craft::udp(src, dst, payload));
+        Ok(writer.write(at, crate::capture::Link::Ethernet, &frame)?)
     }
 
     fn came(&mut self, at: Instant, port: PortId, octets: &[u8]) -> Result<(), RecordingError> {
@@ -362,7 +403,8 @@ impl Captures {
     }
 
     fn finish(&mut self) -> Result<(), RecordingError> {
-        for writer in self.came.values_mut().chain(self.left.values_mut()) {
+        let by_underlays = self.came_by.values_mut().map(|(_, writer)| writer);
+        for writer in self.came.values_mut().chain(self.left.values_mut()).chain(by_underlays) {
             writer.flush()?;
         }
         let path = self.folder.join(CONFIG_FILE);

@@ -179,6 +179,22 @@ fn two_workers_share_a_recording_and_a_gap_is_told() {
     assert_eq!(outcome.ended, Ended::CutOff);
 }
 
+#[test]
+fn a_recording_becomes_a_golden() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, case) = (folder.path().join("a.rec"), folder.path().join("case"));
+    std::fs::write(&file, recorded(7).0).unwrap();
+    assert_eq!(golden(&file, &case).unwrap().difference, None);
+    let read = |name: &str| std::fs::read(case.join(name)).unwrap();
+    assert_eq!(read("case.toml"), TOML.as_bytes());
+    assert!(String::from_utf8(read("case.md")).unwrap().contains("--in c1=in/c1.pcapng"));
+    // It began with an empty node and one configuration, and nothing but frames came in: live and golden are the same but
+    // for what the recording's flush and gossip did.
+    assert_eq!(read("out/c1.pcapng"), read("live/c1.pcapng"));
+    assert!(read("in/c1.pcapng").len() > 200 && !read("out/counters.txt").is_empty());
+    assert!(golden(&file, &case).unwrap_err().to_string().contains("exists"), "nothing is written over");
+}
+
 /// A state is written in this version's own form. Whoever changes a table changes the form: let [`VERSION`] grow with it,
 /// and put the new digest here.
 #[test]
