@@ -9,7 +9,7 @@ pub use sim::trace::{Explained, Leaving, Line, Question, Verdict};
 use wire::PortId;
 
 use super::ApiError;
-pub use crate::worker::record::{OpenSink, Recording, Sink};
+pub use crate::worker::record::{OpenSink, Origins, Recording, Sink};
 pub use crate::worker::tap::{Next, Sighting, Sightings, Way};
 
 /// Octets kept of a captured frame unless less is asked for: all of it.
@@ -79,6 +79,8 @@ pub struct Watch {
     pub sightings: Sightings,
     /// The ports that are watched, in the order of their names.
     pub ports: Vec<(PortId, Interface)>,
+    /// Names the ports that come later.
+    pub origins: Arc<Origins>,
     /// What has to be added to the switch's clock to have nanoseconds since 1970.
     pub since_1970_ns: u64,
     /// Only this drop reason.

@@ -140,20 +140,33 @@ trait Writer: Send {
 
 struct Pcapng {
     stream: CaptureStream,
+    /// Whose the file's interfaces are, in order.
+    ports: Vec<PortId>,
     latest: Instant,
 }
 
 impl Pcapng {
     fn new(watch: &Watch, filter: &str) -> Self {
         let interfaces: Vec<Interface> = watch.ports.iter().map(|(_, interface)| interface.clone()).collect();
-        Self { stream: CaptureStream::new(&interfaces, filter), latest: Instant::ZERO }
+        let ports = watch.ports.iter().map(|(id, _)| *id).collect();
+        Self { stream: CaptureStream::new(&interfaces, filter), ports, latest: Instant::ZERO }
+    }
+
+    /// The port's interface; a port that came later gets one. `None` if there is no such port (any more).
+    fn interface(&mut self, watch: &Watch, port: PortId) -> Option<usize> {
+        if let Some(known) = self.ports.iter().position(|id| *id == port) {
+            return Some(known);
+        }
+        let name = watch.origins.name_of(port)?;
+        self.stream.interface(&Interface { description: format!("port {name}, which came later"), name });
+        self.ports.push(port);
+        Some(self.ports.len() - 1)
     }
 }
 
 impl Writer for Pcapng {
     fn write(&mut self, watch: &Watch, sighting: &Sighting) {
-        // A port that came later has no interface in this file.
-        let Some(interface) = watch.ports.iter().position(|(id, _)| *id == sighting.port) else { return };
+        let Some(interface) = self.interface(watch, sighting.port) else { return };
         let (direction, comment) = match sighting.way {
             Way::In => (Some(Direction::In), None),
             Way::Out => (Some(Direction::Out), None),
@@ -170,8 +183,8 @@ impl Writer for Pcapng {
         });
     }
 
-    fn lost(&mut self, watch: &Watch, lost: u64) {
-        if !watch.ports.is_empty() {
+    fn lost(&mut self, _: &Watch, lost: u64) {
+        if !self.ports.is_empty() {
             self.stream.lost(self.latest, 0, lost); // Nobody knows at which port.
         }
     }
@@ -224,8 +237,8 @@ impl Writer for Lines {
 }
 
 fn name(watch: &Watch, port: PortId) -> String {
-    let known = watch.ports.iter().find(|(id, _)| *id == port);
-    known.map_or_else(|| format!("#{}", port.0), |(_, interface)| interface.name.clone())
+    let known = watch.ports.iter().find(|(id, _)| *id == port).map(|(_, interface)| interface.name.clone());
+    known.or_else(|| watch.origins.name_of(port)).unwrap_or_else(|| format!("#{}", port.0))
 }
 
 fn wall(watch: &Watch, at: Instant) -> Instant {

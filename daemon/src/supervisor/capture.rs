@@ -1,5 +1,6 @@
 //! Captures of the running switch: every worker gets a tap, whoever asked gets what they see.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sim::capture::Interface;
@@ -36,6 +37,7 @@ pub(super) fn watch(supervisor: &Supervisor, request: &WatchRequest) -> Result<W
     let watch = Watch {
         sightings,
         ports,
+        origins: Arc::clone(&supervisor.origins),
         since_1970_ns: wall_ns.saturating_sub(clock::now().as_nanos()),
         reason: reason.transpose()?,
     };

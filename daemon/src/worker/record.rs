@@ -62,6 +62,13 @@ impl Origins {
         known.push_back(Arc::new(Origin { plan: Arc::clone(plan), ports, text }));
     }
 
+    /// What the port with this id is called by the latest plan.
+    pub fn name_of(&self, port: PortId) -> Option<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.back()?.ports.iter().find(|(_, id)| *id == port);
+        found.map(|(name, _)| name.clone())
+    }
+
     fn of(&self, plan: &Arc<Plan>) -> Arc<Origin> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.iter().rev().find(|origin| Arc::ptr_eq(&origin.plan, plan)).cloned();

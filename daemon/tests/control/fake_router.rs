@@ -85,6 +85,7 @@ impl Investigation for Switch {
         Ok(Watch {
             sightings,
             ports: vec![(PortId(0), interface)],
+            origins: Arc::default(),
             since_1970_ns: 1_700_000_000_000_000_000,
             reason,
         })

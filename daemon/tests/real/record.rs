@@ -280,3 +280,40 @@ fn a_running_switch_is_traced_and_captured() {
     }
     assert_eq!(lengths, [46, 46], "in at c1, out at the uplink");
 }
+
+#[test]
+fn a_capture_of_all_ports_sees_those_that_come_later() {
+    if !able() {
+        return;
+    }
+    let Some(world) = World::started(|host, config| Daemon::start_with(host, config, &[])) else { return };
+    let file = world.daemon.directory.path().join("all.pcapng");
+    let mut capture = tapestry(&world.daemon.socket());
+    capture.args(["capture", "--all", "--filter", "udp port 9", "--count", "2", "-w"]).arg(&file);
+    let mut capture = start(&mut capture);
+    let third = namespace("three");
+    let netns = third.path().display().to_string();
+    world.daemon.order(&[
+        "port",
+        "add",
+        "c3",
+        "--network",
+        "a",
+        "--netns",
+        &netns,
+        "--ifname",
+        "eth0",
+        "--address",
+        "172.16.0.4/16",
+    ]);
+    let [one, _] = &world.containers;
+    let sender = one.run(|| UdpSocket::bind("172.16.0.2:0")).unwrap().unwrap();
+    while capture.try_wait().unwrap().is_none() {
+        sender.send_to(b"seen", "172.16.0.4:9").unwrap();
+        thread::yield_now();
+    }
+    assert!(capture.wait().unwrap().success());
+    let octets = std::fs::read(&file).unwrap();
+    let has = |text: &[u8]| octets.windows(text.len()).any(|window| window == text);
+    assert!(has(b"port c1 of network a") && has(b"port c3, which came later"));
+}

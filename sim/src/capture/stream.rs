@@ -28,6 +28,7 @@ const NANOSECONDS: u8 = 9;
 /// A live capture's octets, as far as they have not been taken yet.
 pub struct CaptureStream {
     blocks: PcapNgWriter<Vec<u8>>,
+    filter: String,
 }
 
 /// An interface of a live capture.
@@ -69,22 +70,26 @@ impl CaptureStream {
     /// A capture at these interfaces, whose packets have passed `filter`.
     pub fn new(interfaces: &[Interface], filter: &str) -> Self {
         let blocks = PcapNgWriter::with_endianness(Vec::new(), Endianness::Little);
-        let mut stream = Self { blocks: blocks.expect("memory takes any header") };
-        for interface in interfaces {
-            let mut options = vec![
-                InterfaceDescriptionOption::IfName(Cow::Borrowed(interface.name.as_str())),
-                InterfaceDescriptionOption::IfDescription(Cow::Borrowed(interface.description.as_str())),
-                InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
-            ];
-            if !filter.is_empty() {
-                // The first octet says that the filter is text.
-                let text = [&[0][..], filter.as_bytes()].concat();
-                options.push(InterfaceDescriptionOption::IfFilter(Cow::Owned(text)));
-            }
-            let block = InterfaceDescriptionBlock { linktype: DataLink::ETHERNET, snaplen: 0, options };
-            expect_written(stream.blocks.write_pcapng_block(block));
-        }
+        let blocks = blocks.expect("memory takes any header");
+        let mut stream = Self { blocks, filter: filter.to_owned() };
+        interfaces.iter().for_each(|interface| stream.interface(interface));
         stream
+    }
+
+    /// Another interface, whose index is the next.
+    pub fn interface(&mut self, interface: &Interface) {
+        let mut options = vec![
+            InterfaceDescriptionOption::IfName(Cow::Borrowed(interface.name.as_str())),
+            InterfaceDescriptionOption::IfDescription(Cow::Borrowed(interface.description.as_str())),
+            InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
+        ];
+        if !self.filter.is_empty() {
+            // The first octet says that the filter is text.
+            let text = [&[0][..], self.filter.as_bytes()].concat();
+            options.push(InterfaceDescriptionOption::IfFilter(Cow::Owned(text)));
+        }
+        let block = InterfaceDescriptionBlock { linktype: DataLink::ETHERNET, snaplen: 0, options };
+        expect_written(self.blocks.write_pcapng_block(block));
     }
 
     /// Appends a packet.
