@@ -21,8 +21,8 @@ enum What {
     Routed(Metric, Subject),
     /// Ours, routing and masquerading, by itself: the median of the rounds.
     Itself(Metric),
-    /// The same, ours between two hosts.
-    Tunnelled(Metric, Subject, Subject),
+    /// One of ours in relation to another subject's.
+    Between(Metric, Subject, Subject),
     /// A figure that stands alone.
     Alone(&'static str, fn(&Alone) -> Option<f64>),
 }
@@ -35,14 +35,15 @@ enum Bound {
 }
 
 /// All promises. "×" is a ratio of medians of one run.
-pub const THRESHOLDS: [Threshold; 39] = {
+pub const THRESHOLDS: [Threshold; 41] = {
     use Bound::{AtLeast, AtMost, Below};
     use Metric::{
         Bulk1, Bulk4, ClosedP50, FloodHalfDatagrams, FloodScanInside, FloodScanOutside, FloodScanSubnets,
         FloodSynInside, FloodSynOutside, Frames64,
     };
     use Subject::{
-        Bridge, CopyLoop, KernelVxlan, LinuxNat, OvsTap, Tapestry, TapestryUdp, TapestryVxlan, Vde,
+        Bridge, CopyLoop, KernelVxlan, LinuxNat, OvsTap, Tapestry, TapestryRecorded, TapestryUdp,
+        TapestryVxlan, Vde,
     };
     const fn ratio(metric: Metric, against: Subject, bound: Bound) -> Threshold {
         Threshold { what: What::Ratio(metric, against), bound }
@@ -53,8 +54,8 @@ pub const THRESHOLDS: [Threshold; 39] = {
     const fn flood(metric: Metric) -> Threshold {
         Threshold { what: What::Itself(metric), bound: AtMost(2.0) }
     }
-    const fn tunnelled(metric: Metric, ours: Subject, against: Subject, bound: Bound) -> Threshold {
-        Threshold { what: What::Tunnelled(metric, ours, against), bound }
+    const fn between(metric: Metric, ours: Subject, against: Subject, bound: Bound) -> Threshold {
+        Threshold { what: What::Between(metric, ours, against), bound }
     }
     const fn alone(name: &'static str, of: fn(&Alone) -> Option<f64>, bound: Bound) -> Threshold {
         Threshold { what: What::Alone(name, of), bound }
@@ -80,9 +81,11 @@ pub const THRESHOLDS: [Threshold; 39] = {
         flood(FloodScanOutside),
         flood(FloodHalfDatagrams),
         flood(FloodScanSubnets),
-        tunnelled(Bulk1, TapestryVxlan, KernelVxlan, AtLeast(0.6)),
-        tunnelled(Bulk1, TapestryUdp, TapestryVxlan, AtLeast(0.9)),
-        tunnelled(Frames64, TapestryVxlan, KernelVxlan, AtLeast(0.8)),
+        between(Bulk1, TapestryVxlan, KernelVxlan, AtLeast(0.6)),
+        between(Bulk1, TapestryUdp, TapestryVxlan, AtLeast(0.9)),
+        between(Frames64, TapestryVxlan, KernelVxlan, AtLeast(0.8)),
+        between(Bulk1, TapestryRecorded, Tapestry, AtLeast(0.85)),
+        between(Frames64, TapestryRecorded, Tapestry, AtLeast(0.7)),
         alone("idle, 100 ports: share of a core, %", |alone| Some(alone.idle_share? * 100.0), Below(1.0)),
         alone("idle, 100 ports: memory, MiB", |alone| alone.idle_mib, Below(64.0)),
         alone("in memory, 10 stations: Mframes/s", |alone| alone.corridor_10_mfps, AtLeast(20.0)),
@@ -155,7 +158,7 @@ impl Threshold {
                     " ×",
                 )
             }
-            What::Tunnelled(metric, ours, against) => {
+            What::Between(metric, ours, against) => {
                 let ratio = outcome.ratio(ours, against, metric);
                 let what = format!("{}, {ours} against {against}", metric.title());
                 (what, ratio.map(|ratio| ratio.median), " ×")

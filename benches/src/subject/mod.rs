@@ -32,6 +32,8 @@ use crate::site::{Path, Site};
 pub enum Subject {
     /// `tapestry run`, one worker.
     Tapestry,
+    /// The same with a flight recorder: all that enters is kept for a while.
+    TapestryRecorded,
     /// A bare copy loop between two TAPs over our driver, with offloads, blocking in poll(2): the limit.
     #[value(name = "copyloop")]
     #[serde(rename = "copyloop")]
@@ -60,8 +62,9 @@ pub enum Subject {
 
 impl Subject {
     /// All of them, as reports list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tapestry,
+        Self::TapestryRecorded,
         Self::CopyLoop,
         Self::TunTap,
         Self::Bridge,
@@ -79,6 +82,7 @@ impl Subject {
     pub fn name(self) -> &'static str {
         match self {
             Self::Tapestry => "tapestry",
+            Self::TapestryRecorded => "tapestry-recorded",
             Self::CopyLoop => "copyloop",
             Self::TunTap => "tun-tap",
             Self::Bridge => "bridge",
@@ -97,6 +101,9 @@ impl Subject {
     pub fn phrase(self) -> &'static str {
         match self {
             Self::Tapestry => "`tapestry run`, one worker, TAPs",
+            Self::TapestryRecorded => {
+                "the same with `--flight-recorder 256MiB`, which records all that enters"
+            }
             Self::CopyLoop => {
                 "bare copy loop between two TAPs, our driver with offloads, one thread blocking in poll(2)"
             }
@@ -127,6 +134,7 @@ impl Subject {
             Self::TapestryNat | Self::LinuxNat => Path::Routed,
             Self::TapestryVxlan | Self::TapestryUdp | Self::KernelVxlan => Path::Tunnelled,
             Self::Tapestry
+            | Self::TapestryRecorded
             | Self::CopyLoop
             | Self::TunTap
             | Self::Bridge
@@ -138,7 +146,14 @@ impl Subject {
 
     /// Whether it is ours.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Tapestry | Self::TapestryNat | Self::TapestryVxlan | Self::TapestryUdp)
+        matches!(
+            self,
+            Self::Tapestry
+                | Self::TapestryRecorded
+                | Self::TapestryNat
+                | Self::TapestryVxlan
+                | Self::TapestryUdp
+        )
     }
 
     /// Its version, or why it cannot take part.
@@ -147,9 +162,11 @@ impl Subject {
     /// What is missing.
     pub fn version(self, programs: &Programs) -> io::Result<String> {
         match self {
-            Self::Tapestry | Self::TapestryNat | Self::TapestryVxlan | Self::TapestryUdp => {
-                process::first_line(&programs.tapestry, "--version")
-            }
+            Self::Tapestry
+            | Self::TapestryRecorded
+            | Self::TapestryNat
+            | Self::TapestryVxlan
+            | Self::TapestryUdp => process::first_line(&programs.tapestry, "--version"),
             Self::CopyLoop => Ok(format!("tapestry {}", env!("CARGO_PKG_VERSION"))),
             Self::TunTap => Ok("tun-tap 0.1".to_owned()),
             Self::Bridge => bridge::version(),
@@ -166,7 +183,10 @@ impl Subject {
     /// With what was tried, and the last lines the program printed.
     pub fn start(self, site: &Site, programs: &Programs) -> io::Result<Running> {
         match self {
-            Self::Tapestry => switch::start(site, &programs.tapestry),
+            Self::Tapestry => switch::start(site, &programs.tapestry, &[]),
+            Self::TapestryRecorded => {
+                switch::start(site, &programs.tapestry, &["--flight-recorder", "256MiB"])
+            }
             Self::CopyLoop => copy_loop::start(site, &programs.compare, Driver::Tap),
             Self::TunTap => copy_loop::start(site, &programs.compare, Driver::TunTap),
             Self::Bridge => bridge::start(site),

@@ -12,12 +12,13 @@ use super::Running;
 use super::process::Process;
 use crate::site::{Endpoint, Site};
 
-pub(super) fn start(site: &Site, program: &Path) -> io::Result<Running> {
+/// With further flags of `tapestry run`.
+pub(super) fn start(site: &Site, program: &Path, flags: &[&str]) -> io::Result<Running> {
     let mut text = "workers = 1\n\n[network.bench]\nsubnet = [\"10.99.0.0/24\"]\n".to_owned();
     for (endpoint, name) in site.ends(["a", "b"]) {
         text += &port(endpoint, name, "bench");
     }
-    let mut switch = run(site, program, &text)?;
+    let mut switch = run_in(&site.middle, program, &text, flags)?;
     has_port(&mut switch, &site.b)?;
     Ok(Running::of(vec![switch]))
 }
@@ -57,7 +58,7 @@ pub(super) fn start_overlay(site: &Site, program: &Path, backend: &str, l4_port:
             Site::TUNNELLED_MTU,
             port(pod, "pod", "bench"),
         );
-        let mut switch = run_in(host, program, &text)?;
+        let mut switch = run_in(host, program, &text, &[])?;
         has_port(&mut switch, pod)?;
         switches.push(switch);
     }
@@ -99,17 +100,18 @@ pub fn idle(site: &Site, program: &Path, ports: usize) -> io::Result<Process> {
 }
 
 fn run(site: &Site, program: &Path, configuration: &str) -> io::Result<Process> {
-    run_in(&site.middle, program, configuration)
+    run_in(&site.middle, program, configuration, &[])
 }
 
-fn run_in(host: &Namespace, program: &Path, configuration: &str) -> io::Result<Process> {
+fn run_in(host: &Namespace, program: &Path, configuration: &str, flags: &[&str]) -> io::Result<Process> {
     let mut written = Ok(());
     let switch = Process::start(host, program, |directory| {
         let file = directory.join("bench.toml");
         written = fs::write(&file, configuration);
         let socket = directory.join("tapestry.sock");
-        let arguments: Vec<OsString> =
+        let mut arguments: Vec<OsString> =
             vec!["run".into(), "-c".into(), file.into(), "--socket".into(), socket.into()];
+        arguments.extend(flags.iter().map(OsString::from));
         arguments
     })?;
     written?;
