@@ -10,6 +10,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use encap::Carrier;
 use node::{Counters, Event, Node, Notice, Outbox, Plan};
 use wire::{FrameBuf, Instant, PortId};
 
@@ -47,6 +48,8 @@ pub enum Departure<'a> {
         port: PortId,
         /// What.
         frame: &'a mut FrameBuf,
+        /// What the outer header is to say if it leaves through a tunnel.
+        carrier: Carrier,
     },
     /// Something worth telling has happened.
     Notice(Notice),
@@ -194,9 +197,10 @@ impl Driver {
         let mut outcome = Ok(());
         for (event, mark) in self.marks.drain(..).enumerate() {
             for send in &sends[sent..mark.sends] {
+                let node::Send { port, carrier, .. } = *send;
                 let frame = self.outbox.frame(*send);
                 outcome =
-                    outcome.and_then(|()| take(event, mark.at, Departure::Frame { port: send.port, frame }));
+                    outcome.and_then(|()| take(event, mark.at, Departure::Frame { port, frame, carrier }));
             }
             for notice in &notices[told..mark.notices] {
                 outcome = outcome.and_then(|()| take(event, mark.at, Departure::Notice(*notice)));

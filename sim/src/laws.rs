@@ -8,6 +8,8 @@
 //! - Whatever else leaves is the router's: it has the MAC address of a gateway in the domain that it leaves in. Or it
 //!   answers in a station's name, and repeats what that station has said.
 //! - Nothing comes in from the uplink that nobody has asked for.
+//! - Of what comes in a tunnel only what its plan admits goes on: it is some peer's, of a network of the underlay, for our
+//!   tunnel end, and from the peer's subnet.
 //! - What leaves fits the egress MTU, and its virtio header tells the truth about it.
 //! - The stations of a port and of a domain stay within their limits.
 //! - After it was woken, a node waits for a later time.
@@ -131,7 +133,13 @@ impl Laws {
             self.said.arrives(arrived.domain, untagged(&arrived.frame));
         }
         let switches = match &arrived {
-            Some(_) => self.ending(&after, sends.len())?,
+            Some(arrived) => {
+                let goes_on = after.dropped == self.before.dropped;
+                ensure(!goes_on || self.is_admitted(arrived), || {
+                    format!("what no tunnel admits goes on; it came in through {:?}", arrived.port)
+                })?;
+                self.ending(&after, sends.len())?
+            }
             None => {
                 let same = Tally { sends: self.before.sends, ..after.clone() } == self.before;
                 ensure(same, || format!("no frame came in, and still {after:?}"))?;
@@ -253,6 +261,12 @@ impl Laws {
             "a frame passes between two ends of one tunnel".to_owned()
         })?;
         ensure(is_as_it_came, || "a switched frame has other octets than it came with".to_owned())
+    }
+
+    /// Whether a frame that came in a tunnel is one that may.
+    fn is_admitted(&self, arrived: &Arrived) -> bool {
+        let Some(port) = arrived.port else { return false };
+        self.tunnel(port).is_none_or(|tunnel| tunnels::admits(tunnel, &arrived.frame))
     }
 
     fn stations(&self, arrived: &Arrived, node: &Node) -> Verdict {

@@ -198,7 +198,7 @@ impl<'a> Departures<'a> {
 
     fn take(&mut self, driver: &mut Driver) -> Result<(), CaptureError> {
         driver.drain(|at, departure| match departure {
-            Departure::Frame { port, frame } => {
+            Departure::Frame { port, frame, .. } => {
                 self.frames += 1;
                 self.captures.get_mut(&port).expect("a port that exists has a capture").write_frame(at, frame)
             }

@@ -300,7 +300,7 @@ impl Watched {
         let left = &mut self.left;
         let outcome: std::result::Result<(), Infallible> = self.driver.drain(|at, departure| {
             left.push(match departure {
-                Departure::Frame { port, frame } => {
+                Departure::Frame { port, frame, .. } => {
                     (at, Left::Frame(port, frame.bytes().to_vec(), frame.offload))
                 }
                 Departure::Notice(notice) => (at, Left::Notice(notice)),

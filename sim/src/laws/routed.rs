@@ -1,7 +1,8 @@
 //! Laws of the router: what it makes carries its address, and nothing comes in from the uplink unasked.
 //!
 //! *Asked* is reckoned more kindly than the router does, by addresses alone, so that the law needs no table of
-//! connections: somebody inside has sent to the address before. What is published counts as asked for.
+//! connections: somebody inside has sent to the address before. What is published counts as asked for, and what comes from
+//! a peer's subnet that is reached through the uplink (host-gw) needs no asking.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -57,7 +58,9 @@ impl Asked {
         if comes_in && is_open {
             self.0.insert(src); // What was let in goes on when a later plan filters otherwise.
         }
-        if !comes_in || is_own || is_open || self.0.contains(&src) || is_published(plan, dst) {
+        // Hosts of the overlay that are neighbours on the uplink are no strangers.
+        let is_peer = plan.router.direct.lookup(src).is_some();
+        if !comes_in || is_own || is_open || is_peer || self.0.contains(&src) || is_published(plan, dst) {
             return Ok(());
         }
         let about = quoted_dst(&headers, frame);

@@ -41,6 +41,23 @@ pub(super) fn inner_received(tunnel: &TunnelPlan, payload: &[u8]) -> Option<Vec<
     }
 }
 
+/// Whether the frame inside may come in through the tunnel: whom it is for, and where its packet is from.
+pub(super) fn admits(tunnel: &TunnelPlan, frame: &[u8]) -> bool {
+    let is_for = tunnel.inner_dst.is_none_or(|dst| frame.starts_with(&dst.mac().0));
+    let src = match frame.get(12..14) {
+        Some([0x08, 0x00]) => {
+            frame.get(26..30).and_then(|it| it.first_chunk::<4>()).copied().map(IpAddr::from)
+        }
+        Some([0x86, 0xdd]) => {
+            frame.get(22..38).and_then(|it| it.first_chunk::<16>()).copied().map(IpAddr::from)
+        }
+        Some(_) | None => None,
+    };
+    let is_from = tunnel.sources.is_empty()
+        || src.is_some_and(|src| tunnel.sources.iter().any(|its| its.contains(src)));
+    is_for && is_from
+}
+
 /// The frame inside a datagram of the tunnel that leaves.
 pub(super) fn inner_sent(tunnel: &TunnelPlan, payload: &[u8]) -> Result<Vec<u8>, String> {
     match tunnel.encapsulation {

@@ -18,18 +18,31 @@ pub(super) struct Seat {
     pub(super) seed: u64,
     /// Which cable is at a port, and which of its ends, by [`PortId`].
     pub(super) cables: Vec<Option<(usize, usize)>>,
+    /// The cable at the interface of its own host, and which of its ends.
+    pub(super) socket: Option<(usize, usize)>,
     /// When the queue has a [`super::queue::Event::NodeDue`] for it.
     pub(super) due: Option<Instant>,
     /// For each event since the last drain: where its frame has been, and its source address.
     pub(super) passing: Vec<(Trail, [u8; 6])>,
     /// What has come in since then, if captures are wanted: by event.
-    pub(super) entered: Vec<(usize, PortId, Vec<u8>)>,
+    pub(super) entered: Vec<(usize, Place, Vec<u8>)>,
+    /// Frames that its own host's stack has dropped: broken, or for none of its sockets.
+    pub(super) astray: u64,
     /// Frames that left through a port without a cable.
     pub(super) unplugged: u64,
     /// Notices.
     pub(super) notices: u64,
     /// Notices that a station moves back and forth.
     pub(super) flaps: u64,
+}
+
+/// Where frames of a switch are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At a port.
+    Port(PortId),
+    /// At the interface of its own host.
+    Socket,
 }
 
 /// A wire: a direction from each of its ends.
@@ -49,9 +62,11 @@ impl Seat {
             driver,
             seed,
             cables: Vec::new(),
+            socket: None,
             due: None,
             passing: Vec::new(),
             entered: Vec::new(),
+            astray: 0,
             unplugged: 0,
             notices: 0,
             flaps: 0,
@@ -61,12 +76,17 @@ impl Seat {
     /// Puts cables into the ports that there are at the moment.
     pub(super) fn plug(&mut self, number: usize, cables: &mut [Cable]) {
         self.cables.clear();
+        self.socket = None;
         for (index, cable) in cables.iter_mut().enumerate() {
             for end in 0..2 {
-                let End::Port(node, name) = &cable.plan.ends[end] else { continue };
-                if *node != number {
-                    continue;
-                }
+                let name = match &cable.plan.ends[end] {
+                    End::Port(node, name) if *node == number => name,
+                    End::Socket(node) if *node == number => {
+                        self.socket = Some((index, end));
+                        continue;
+                    }
+                    End::Port(..) | End::Socket(_) | End::Host(_) | End::Underlay => continue,
+                };
                 let port = self.compiled.ports.get(name).map(|port| port.id);
                 cable.ports[end] = port;
                 let Some(port) = port else { continue };

@@ -223,7 +223,10 @@ mod tests {
             }
         }
         let healed = destinations.iter().position(|to| *to == right).unwrap();
-        assert!(destinations[..healed].iter().all(|to| *to == wrong) && (1..=5).contains(&healed), "{healed}");
+        assert!(
+            destinations[..healed].iter().all(|to| *to == wrong) && (1..=5).contains(&healed),
+            "{healed}"
+        );
         assert!(destinations[healed..].iter().all(|to| *to == right) && destinations.len() >= 9);
     }
 }

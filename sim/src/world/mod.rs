@@ -21,17 +21,21 @@
 mod cast;
 mod host;
 mod judge;
+mod many;
 mod outcome;
+mod passage;
 mod quantity;
 mod queue;
 mod report;
 mod rings;
 mod role;
+mod roster;
 mod run;
 mod spec;
 mod stations;
 mod stats;
 mod topology;
+mod underlay;
 
 pub use judge::Finding;
 pub use outcome::WorldError;

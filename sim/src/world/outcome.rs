@@ -1,18 +1,20 @@
 //! What a world leaves behind in files: captures of every port and host, counters and events of every switch.
 //!
-//! `NODE.PORT.pcapng` has what passed the port in both directions, `HOST.pcapng` likewise, `NODE.counters.txt` every
-//! counter that is not zero, `NODE.events.txt` what the switch has told. All are the same octets for the same world.
+//! `NODE.PORT.pcapng` has what passed the port in both directions, `HOST.pcapng` likewise, `NODE.underlay.pcapng` the
+//! datagrams of all its tunnels with their outer headers, `NODE.counters.txt` every counter that is not zero,
+//! `NODE.events.txt` what the switch has told. All are the same octets for the same world.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use config::PortKind;
 use node::Notice;
-use wire::{Instant, PortId};
+use wire::Instant;
 
-use super::cast::Seat;
-use super::topology::{Action, Topology};
+use super::cast::{Place, Seat};
+use super::topology::{Action, End, Topology};
 use crate::capture::{CaptureError, CaptureWriter, Link};
 use crate::describe;
 
@@ -39,6 +41,8 @@ pub(super) struct Files {
     out: PathBuf,
     hosts: Vec<CaptureWriter>,
     ports: BTreeMap<(usize, String), CaptureWriter>,
+    /// By switch, of those that have a wire to the underlay.
+    sockets: BTreeMap<usize, CaptureWriter>,
     events: Vec<String>,
 }
 
@@ -54,13 +58,21 @@ impl Files {
         });
         let first = topology.nodes.iter().enumerate().map(|(number, node)| (number, &node.compiled));
         for (number, compiled) in first.chain(later) {
-            for port in compiled.ports.keys() {
+            let is_wire = |kind: &PortKind| matches!(kind, PortKind::Device(_) | PortKind::Nic(_));
+            for (port, _) in compiled.ports.iter().filter(|(_, port)| is_wire(&port.kind)) {
                 let name = format!("{}.{port}", topology.nodes[number].name);
                 ports.insert((number, port.clone()), capture(&name)?);
             }
         }
+        let mut sockets = BTreeMap::new();
+        for end in topology.cables.iter().flat_map(|cable| &cable.ends) {
+            if let End::Socket(node) = end {
+                sockets.insert(*node, capture(&format!("{}.underlay", topology.nodes[*node].name))?);
+            }
+        }
         Ok(Self {
             out: out.to_owned(),
+            sockets,
             hosts: hosts?,
             ports,
             events: vec![String::new(); topology.nodes.len()],
@@ -71,16 +83,22 @@ impl Files {
         Ok(self.hosts[host].write(now, Link::Ethernet, frame)?)
     }
 
-    pub(super) fn at_port(
+    pub(super) fn at_node(
         &mut self,
         now: Instant,
         node: usize,
         seat: &Seat,
-        port: PortId,
+        place: Place,
         frame: &[u8],
     ) -> Result<(), WorldError> {
-        let name = seat.compiled.port_name(port).unwrap_or_default().to_owned();
-        match self.ports.get_mut(&(node, name)) {
+        let capture = match place {
+            Place::Port(port) => {
+                let name = seat.compiled.port_name(port).unwrap_or_default().to_owned();
+                self.ports.get_mut(&(node, name))
+            }
+            Place::Socket => self.sockets.get_mut(&node),
+        };
+        match capture {
             Some(capture) => Ok(capture.write(now, Link::Ethernet, frame)?),
             None => Ok(()),
         }
@@ -92,7 +110,7 @@ impl Files {
     }
 
     pub(super) fn finish(mut self, seats: &[Seat]) -> Result<(), WorldError> {
-        for capture in self.hosts.iter_mut().chain(self.ports.values_mut()) {
+        for capture in self.hosts.iter_mut().chain(self.ports.values_mut()).chain(self.sockets.values_mut()) {
             capture.flush()?;
         }
         for (seat, events) in seats.iter().zip(&self.events) {

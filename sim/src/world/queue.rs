@@ -19,13 +19,24 @@ pub(super) struct Trail {
     pub(super) generation: u32,
 }
 
+/// Where a frame arrives at a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// At a port, through this end of this cable.
+    Port(usize, usize),
+    /// At the interface of the switch's own host.
+    Socket,
+}
+
 /// Something happens at a place.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A frame arrives at a host.
     AtHost { host: usize, frame: Vec<u8>, trail: Trail },
-    /// A frame arrives at a switch, at the end `end` of the cable `cable`.
-    AtNode { node: usize, cable: usize, end: usize, frame: Vec<u8>, trail: Trail },
+    /// A frame arrives at a switch.
+    AtNode { node: usize, door: Door, frame: Vec<u8>, trail: Trail },
+    /// A frame arrives at the network that joins the switches' own hosts.
+    AtUnderlay { frame: Vec<u8>, trail: Trail },
     /// A host has something to do.
     HostDue(usize),
     /// A switch has something to do.

@@ -100,6 +100,8 @@ pub struct NodeReport {
     pub counters: BTreeMap<String, u64>,
     /// Frames that left through a port without a wire.
     pub unplugged: u64,
+    /// Frames from the underlay that its host's stack dropped: broken, or for none of its sockets.
+    pub astray: u64,
     /// What it has told.
     pub notices: u64,
     /// Of that, that a station moves back and forth.
@@ -150,6 +152,12 @@ impl NodeReport {
             Some((name.to_owned(), count.parse().ok()?))
         };
         let counters = text.lines().filter_map(line).collect();
-        Self { counters, unplugged: seat.unplugged, notices: seat.notices, flaps: seat.flaps }
+        Self {
+            counters,
+            unplugged: seat.unplugged,
+            astray: seat.astray,
+            notices: seat.notices,
+            flaps: seat.flaps,
+        }
     }
 }

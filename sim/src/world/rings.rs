@@ -1,10 +1,14 @@
 //! Which stations share a broadcast domain when switches are wired together, and which wires close a ring in one.
 //!
 //! A place is a domain of a switch. A wire between two switches joins two places for each tag (or none) that both of its
-//! ports have. Places that are joined are one segment; a wire that joins what is one already closes a ring.
+//! ports have, and two tunnel ends that name each other join the places of their ports. Places that are joined are one
+//! segment; a wire that joins what is one already closes a ring. Tunnels close none among themselves, however many there
+//! are: nothing passes from one end to another of the same network.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use encap::{Encapsulation, Vni};
 use wire::{DomainId, Vid};
 
 use super::topology::{CablePlan, End, NodePlan};
@@ -20,6 +24,9 @@ impl Segments {
     /// The segments of a world, and the cables that close rings.
     pub(super) fn of(nodes: &[NodePlan], cables: &[CablePlan]) -> (Self, Vec<usize>) {
         let mut segments = Self::default();
+        for [a, b] in tunnels(nodes) {
+            segments.join(a, b);
+        }
         let mut closing = Vec::new();
         for (number, cable) in cables.iter().enumerate() {
             let [End::Port(a, at_a), End::Port(b, at_b)] = &cable.ends else { continue };
@@ -61,6 +68,31 @@ impl Segments {
 /// The cables that close rings.
 pub(super) fn closing(nodes: &[NodePlan], cables: &[CablePlan]) -> Vec<usize> {
     Segments::of(nodes, cables).1
+}
+
+/// The places that tunnels join.
+fn tunnels(nodes: &[NodePlan]) -> Vec<[(usize, DomainId); 2]> {
+    // A tunnel by its ends, this one first, and its VNI.
+    let mut ends: BTreeMap<(IpAddr, IpAddr, Option<Vni>), (usize, DomainId)> = BTreeMap::new();
+    for (number, node) in nodes.iter().enumerate() {
+        let plan = &node.compiled.plan;
+        for tunnel in &plan.tunnels {
+            let local = plan.underlays.iter().find(|known| known.id == tunnel.underlay);
+            let port = plan.switch.ports.iter().find(|port| port.id == tunnel.port);
+            let domain = port.and_then(|port| port.memberships.first()).map(|member| member.domain);
+            let vni = match tunnel.encapsulation {
+                Encapsulation::Vxlan(vni) => Some(vni),
+                Encapsulation::BareIp { .. } => None,
+            };
+            if let (Some(local), Some(domain)) = (local, domain) {
+                ends.insert((local.local.address, tunnel.remote.address, vni), (number, domain));
+            }
+        }
+    }
+    let joined = |(&(local, remote, vni), &place): (&_, &_)| {
+        ends.get(&(remote, local, vni)).filter(|_| local < remote).map(|&other| [place, other])
+    };
+    ends.iter().filter_map(joined).collect()
 }
 
 fn memberships(node: &NodePlan, port: &str) -> Vec<(Option<Vid>, DomainId)> {

@@ -3,20 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use node::Notice;
-use wire::{Instant, Offload, PortId, Rng};
+use wire::{Instant, Rng};
 
 use super::cast::{Cable, Seat};
 use super::host::Host;
 use super::judge::{Judge, heals_at};
 use super::outcome::{Files, WorldError};
+use super::passage::Leaving;
 use super::queue::{EVENTS_MAX, Event, Queue, Trail};
 use super::report::{FlowReport, LinkReport, NodeReport, Report};
 use super::role::{Ping, Role, TcpClient, TcpServer, UdpReceiver, UdpSender};
 use super::spec::FlowKind;
 use super::stats::FlowStats;
 use super::topology::{Action, End, FlowPlan, NodePlan, Topology};
-use crate::driver::Departure;
 
 /// Events at one instant, at most. Then time stands still, and the world ends with a finding.
 const INSTANT_EVENTS_MAX: u64 = 1_000_000;
@@ -47,26 +46,26 @@ pub struct Progress {
 
 /// Switches, hosts and wires, and what is going to happen to them.
 pub struct World {
-    topology: Topology,
-    options: Options,
-    now: Instant,
-    queue: Queue,
-    seats: Vec<Seat>,
-    cables: Vec<Cable>,
+    pub(super) topology: Topology,
+    pub(super) options: Options,
+    pub(super) now: Instant,
+    pub(super) queue: Queue,
+    pub(super) seats: Vec<Seat>,
+    pub(super) cables: Vec<Cable>,
     hosts: Vec<Host>,
     /// By host: its cable and which end, and when the queue has its [`Event::HostDue`].
     places: Vec<Option<(usize, usize)>>,
     host_due: Vec<Option<Instant>>,
     flows: Vec<FlowStats>,
-    judge: Judge,
-    files: Option<Files>,
+    pub(super) judge: Judge,
+    pub(super) files: Option<Files>,
     events: u64,
     /// Of these, at the present instant.
     instant_events: u64,
-    frames: u64,
-    digest: u64,
+    pub(super) frames: u64,
+    pub(super) digest: u64,
     /// What has left a switch: by event. Kept for its room.
-    left: Vec<(usize, PortId, Vec<u8>)>,
+    pub(super) left: Vec<Leaving>,
 }
 
 impl World {
@@ -111,7 +110,7 @@ impl World {
             events: 0,
             instant_events: 0,
             frames: 0,
-            digest: FNV_OFFSET,
+            digest: super::passage::FNV_OFFSET,
             left: Vec::new(),
             cables,
             topology,
@@ -179,21 +178,25 @@ impl World {
                 self.hosts[host].receive(frame);
                 self.host_turn(host)
             }
-            Event::AtNode { node, cable, end, frame, trail } => {
-                self.enter(node, cable, end, frame, trail);
+            Event::AtNode { node, door, frame, trail } => {
+                self.enter(node, door, frame, trail);
                 for _ in 1..self.options.batch {
                     let next = self.queue.peek();
                     if !matches!(next, Some((at, Event::AtNode { node: other, .. })) if at == self.now && *other == node)
                     {
                         break;
                     }
-                    let Some((_, Event::AtNode { cable, end, frame, trail, .. })) = self.queue.pop() else {
+                    let Some((_, Event::AtNode { door, frame, trail, .. })) = self.queue.pop() else {
                         break;
                     };
                     self.events += 1;
-                    self.enter(node, cable, end, frame, trail);
+                    self.enter(node, door, frame, trail);
                 }
                 self.drain(node)
+            }
+            Event::AtUnderlay { frame, trail } => {
+                self.cross_underlay(frame, trail);
+                Ok(())
             }
             Event::HostDue(host) => {
                 if self.host_due[host] == Some(self.now) {
@@ -224,109 +227,6 @@ impl World {
         }
     }
 
-    /// A frame enters a switch; what leaves is drained later.
-    fn enter(&mut self, node: usize, cable: usize, end: usize, frame: Vec<u8>, trail: Trail) {
-        let Some(port) = self.cables[cable].ports[end] else { return };
-        self.arrived((node as u64) << 16 | u64::from(port.0), &frame);
-        let seat = &mut self.seats[node];
-        let mut buffer = seat.driver.buffer();
-        assert!(buffer.fill(&frame), "no host sends frames longer than a buffer");
-        let verdict = seat.driver.try_handle(self.now, node::Event::Frame { port, frame: buffer });
-        // Wake-ups on the way come from nowhere.
-        let handled = seat.driver.undrained();
-        seat.passing.resize(handled.saturating_sub(1), (Trail::default(), [0; 6]));
-        let src = frame.get(6..12).and_then(|octets| octets.first_chunk()).copied().unwrap_or_default();
-        seat.passing.push((trail, src));
-        if self.files.is_some() {
-            seat.entered.push((handled - 1, port, frame));
-        }
-        if let Err(law) = verdict {
-            self.broken(node, &law);
-        }
-    }
-
-    fn broken(&mut self, node: usize, law: &str) {
-        let what = format!("{}: {law}", self.seats[node].name);
-        self.judge.find_and_end(self.now, "law", what);
-    }
-
-    /// Sends on what has left a switch, and asks it when it is next due.
-    fn drain(&mut self, node: usize) -> Result<(), WorldError> {
-        let mut left = std::mem::take(&mut self.left);
-        let mut notices = Vec::new();
-        let seat = &mut self.seats[node];
-        let taken: Result<(), std::convert::Infallible> =
-            seat.driver.drain_by_event(|event, at, departure| {
-                match departure {
-                    Departure::Frame { port, frame } => {
-                        assert_eq!(
-                            frame.offload,
-                            Offload::NONE,
-                            "hosts offer no offloads, so nothing is left to be done"
-                        );
-                        left.push((event, port, frame.bytes().to_vec()));
-                    }
-                    Departure::Notice(notice) => notices.push((at, notice)),
-                }
-                Ok(())
-            });
-        let Ok(()) = taken;
-        self.told(node, notices);
-        self.write_down(node, &left)?;
-        let seat = &mut self.seats[node];
-        let passing = std::mem::take(&mut seat.passing);
-        for (event, port, frame) in left.drain(..) {
-            let (trail, src) = passing.get(event).copied().unwrap_or_default();
-            let is_switched = frame.get(6..12) == Some(&src[..]);
-            let origin = trail.origin.filter(|_| is_switched);
-            let trail = Trail { hops: trail.hops + 1, origin, ..trail };
-            self.judge.leaves(self.now, &self.seats[node].name, trail);
-            match self.seats[node].cables.get(port.index()).copied().flatten() {
-                Some((cable, end)) => self.transmit(cable, end, frame, trail),
-                None => self.seats[node].unplugged += 1,
-            }
-        }
-        self.left = left;
-        let seat = &mut self.seats[node];
-        self.judge.handled(self.now, node, &seat.name, seat.driver.node());
-        if let Some((due, _)) = seat.driver.node().next_deadline()
-            && seat.due.is_none_or(|known| due < known)
-        {
-            seat.due = Some(due.max(self.now));
-            self.queue.push(due.max(self.now), Event::NodeDue(node));
-        }
-        Ok(())
-    }
-
-    fn told(&mut self, node: usize, notices: Vec<(Instant, Notice)>) {
-        for (at, notice) in notices {
-            let seat = &mut self.seats[node];
-            seat.notices += 1;
-            seat.flaps += u64::from(matches!(notice, Notice::StationFlapping { .. }));
-            if let Some(files) = &mut self.files {
-                files.notice(at, node, &self.seats[node], notice);
-            }
-        }
-    }
-
-    /// Captures of a switch's ports: what came in, each followed by what it caused to leave.
-    fn write_down(&mut self, node: usize, left: &[(usize, PortId, Vec<u8>)]) -> Result<(), WorldError> {
-        let Some(files) = &mut self.files else { return Ok(()) };
-        let entered = std::mem::take(&mut self.seats[node].entered);
-        let seat = &self.seats[node];
-        let mut left = left.iter().peekable();
-        for (event, port, frame) in &entered {
-            while let Some((_, port, frame)) = left.next_if(|(cause, ..)| cause < event) {
-                files.at_port(self.now, node, seat, *port, frame)?;
-            }
-            files.at_port(self.now, node, seat, *port, frame)?;
-        }
-        for (_, port, frame) in left {
-            files.at_port(self.now, node, seat, *port, frame)?;
-        }
-        Ok(())
-    }
-
     /// A host does what it has to do.
     fn host_turn(&mut self, host: usize) -> Result<(), WorldError> {
         self.hosts[host].step(self.now, &mut self.flows);
@@ -350,26 +250,6 @@ impl World {
             self.queue.push(due, Event::HostDue(host));
         }
         Ok(())
-    }
-
-    /// A frame goes onto a wire at its end `end`.
-    fn transmit(&mut self, cable: usize, end: usize, mut frame: Vec<u8>, mut trail: Trail) {
-        let Cable { plan, links, .. } = &mut self.cables[cable];
-        let [first, second] = links[end].offer(self.now, frame.len()).arrivals;
-        let to = &plan.ends[1 - end];
-        let Some(first) = first else { return };
-        if let Some(bit) = first.flipped.filter(|bit| *bit / 8 < frame.len()) {
-            frame[bit / 8] ^= 0x80 >> (bit % 8);
-            trail.origin = None; // A flipped bit may be one of its tag's.
-        }
-        let event = |frame: Vec<u8>| match to {
-            End::Host(host) => Event::AtHost { host: *host, frame, trail },
-            End::Port(node, _) => Event::AtNode { node: *node, cable, end: 1 - end, frame, trail },
-        };
-        if let Some(second) = second {
-            self.queue.push(second.at, event(frame.clone()));
-        }
-        self.queue.push(first.at, event(frame));
     }
 
     /// The script wants something changed.
@@ -396,7 +276,8 @@ impl World {
             Action::Restart(node) => {
                 let seat = &mut self.seats[*node];
                 let mut fresh = Seat::new(&seat.name, seat.compiled.clone(), seat.seed, self.now);
-                (fresh.notices, fresh.flaps, fresh.unplugged) = (seat.notices, seat.flaps, seat.unplugged);
+                (fresh.notices, fresh.flaps) = (seat.notices, seat.flaps);
+                (fresh.unplugged, fresh.astray) = (seat.unplugged, seat.astray);
                 fresh.plug(*node, &mut self.cables);
                 *seat = fresh;
                 let node = *node;
@@ -410,15 +291,6 @@ impl World {
         let nodes: Vec<NodePlan> = self.seats.iter().map(plan).collect();
         let cables: Vec<_> = self.cables.iter().map(|cable| cable.plan.clone()).collect();
         self.judge.configured(&nodes, &cables, self.hosts.len());
-    }
-
-    /// Takes a frame that has arrived into the fingerprint.
-    fn arrived(&mut self, place: u64, frame: &[u8]) {
-        self.frames += 1;
-        let octets = self.now.as_nanos().to_le_bytes().into_iter().chain(place.to_le_bytes());
-        for octet in octets.chain(frame.iter().copied()) {
-            self.digest = (self.digest ^ u64::from(octet)).wrapping_mul(FNV_PRIME);
-        }
     }
 
     fn end(mut self, end: Instant) -> Result<Report, WorldError> {
@@ -446,10 +318,6 @@ impl World {
         })
     }
 }
-
-/// FNV-1a with 64 bits (Fowler, Noll, Vo).
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 /// Gives a flow's roles to its hosts.
 fn cast(number: usize, flow: &FlowPlan, roles: &mut [Vec<Role>]) {

@@ -56,8 +56,12 @@ fn heal_within() -> Span {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct NodeSpec {
-    /// Its configuration, the text that a live switch has in its file.
+    /// Its configuration, the text that a live switch has in its file. Where that says `registry = "etcd"`, the world is
+    /// the registry, and all such switches are each other's peers.
     pub config: String,
+    /// So many alike, with their number for `{n}` (`many.rs`); default: this one, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u16>,
 }
 
 /// `[host.NAME]`: a station with a stack of its own, behind a port of a switch. What is not given is as the
@@ -77,12 +81,16 @@ pub struct HostSpec {
     /// Longest packet (L3 octets), 576 (with IPv6 1280) to 9000; default 1500 where the port does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// So many alike, with their number for `{n}` (`many.rs`); default: this one, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u16>,
 }
 
 /// Addresses of a host.
 pub(super) const ADDRESSES_MAX: usize = 6;
 
-/// `[[link]]`: a wire between two ends, each a host or a switch's port as in `s1:c1`.
+/// `[[link]]`: a wire between two ends, each a host or a switch's port as in `s1:c1`; or between a switch as such, `s1`, and
+/// the network that its datagrams travel in, `underlay`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct LinkSpec {
@@ -100,6 +108,9 @@ pub struct LinkSpec {
     /// Likewise from the second end to the first.
     #[serde(default, skip_serializing_if = "FaultSpec::is_empty")]
     pub back: FaultSpec,
+    /// So many alike, with their number for `{n}` (`many.rs`); default: this one, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u16>,
 }
 
 /// What a wire does to frames; what is absent stays as it is.
@@ -293,6 +304,9 @@ pub struct FlowSpec {
     /// Whether it should work.
     #[serde(default)]
     pub expect: Expect,
+    /// So many alike, with their number for `{n}` (`many.rs`); default: this one, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u16>,
 }
 
 /// What a flow does.

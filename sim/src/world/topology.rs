@@ -4,20 +4,23 @@
 //! with its line. Faults of a switch's configuration are those that `tapestry check` finds, at their lines in this file.
 //!
 //! What is impossible: an end that does not exist or that has two wires, a host without wire or address, a flow between
-//! families, two flows that want the same L4 port, a change of something that is not there, and a ring of switches
-//! within one network unless the file says that it is meant (`loops`).
+//! families, two flows that want the same L4 port, a change of something that is not there, a ring of switches within one
+//! network unless the file says that it is meant (`loops`), tunnels without a way to the underlay, and two switches with
+//! one address there.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use config::{Compiled, Fault, Ids, PortKind, Report};
+use config::{Compiled, Config, Fault, Ids, PortKind, Report};
 use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::{Cidr, Instant, Mac};
 
+use super::many::{self, Where, Written};
 use super::rings;
+use super::roster::Roster;
 use super::spec::{ADDRESSES_MAX, ActionSpec, FlowKind, FlowSpec, HostSpec, LinkSpec, WorldSpec};
 use super::stations;
 use crate::link::Faults;
@@ -32,6 +35,8 @@ pub const LINKS_MAX: usize = 4_096;
 pub const ACTIONS_MAX: usize = 10_000;
 /// What hosts do, in all.
 pub const FLOWS_MAX: usize = 8_192;
+/// What the network of the switches' own hosts is called in `[[link]]`.
+const UNDERLAY: &str = "underlay";
 /// Letters of a name.
 pub(super) const NAME_LEN_MAX: usize = 32;
 /// Faults listed. Further ones are not.
@@ -85,6 +90,10 @@ pub enum End {
     Host(usize),
     /// A switch's port by its name: its number is another once it has been removed and added.
     Port(usize, String),
+    /// The interface of a switch's own host, which its datagrams come and go through.
+    Socket(usize),
+    /// The network that joins these interfaces. It has as many wires as it likes.
+    Underlay,
 }
 
 /// A wire.
@@ -155,7 +164,14 @@ pub fn check(path: &str, text: &str) -> Result<Topology, Report> {
     }
     let spec = WorldSpec::deserialize(toml::Deserializer::from(tree.clone()))
         .map_err(|error| refuse(vec![syntax(&error, "")]))?;
-    let mut checker = Checker { text, tree, faults: Vec::new() };
+    let (spec, written, refused) = many::expand(spec);
+    let mut checker = Checker { text, tree, written, faults: Vec::new() };
+    for (table, at, what) in refused {
+        match at {
+            Where::Key(key) => checker.fault(&[Key(table), Key(&key)], what),
+            Where::Index(index) => checker.fault(&[Key(table), Index(index)], what),
+        }
+    }
     let topology = checker.topology(spec);
     if checker.faults.is_empty() {
         return Ok(topology);
@@ -169,19 +185,25 @@ pub fn check(path: &str, text: &str) -> Result<Topology, Report> {
 pub(super) struct Checker<'t> {
     text: &'t str,
     tree: Spanned<DeTable<'t>>,
+    written: Written,
     faults: Vec<Fault>,
 }
 
 impl Checker<'_> {
     fn topology(&mut self, spec: WorldSpec) -> Topology {
         self.limits(&spec);
-        let mut ids: Vec<Ids> = Vec::new();
-        let mut nodes = Vec::new();
+        let mut configs = Vec::new();
         for (name, node) in &spec.node {
             self.name(&[Key("node"), Key(name)], name);
+            configs.push(self.configuration(&[Key("node"), Key(name), Key("config")], &node.config));
+        }
+        let roster = Roster::of(&configs);
+        let mut ids: Vec<Ids> = Vec::new();
+        let mut nodes = Vec::new();
+        for (name, config) in spec.node.keys().zip(configs) {
             let mut known = Ids::default();
             let compiled =
-                self.configuration(&[Key("node"), Key(name), Key("config")], &node.config, &mut known);
+                self.compile((&[Key("node"), Key(name), Key("config")], config), &roster, &mut known);
             ids.push(known);
             nodes.push(NodePlan { name: name.clone(), compiled });
         }
@@ -205,7 +227,8 @@ impl Checker<'_> {
                 self.fault(&[Key("link"), Index(link)], what);
             }
         }
-        let actions = self.actions(&spec.at, &nodes, &cables, &mut ids);
+        self.sockets(&nodes, &cables);
+        let actions = self.actions(&spec.at, (&nodes, &cables), &roster, &mut ids);
         let flows = self.flows(&spec.flow, &hosts);
         Topology { spec, nodes, hosts, cables, actions, flows }
     }
@@ -231,6 +254,12 @@ impl Checker<'_> {
 
     fn name(&mut self, at: Path<'_>, name: &str) {
         let is_letter = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+        if name == UNDERLAY {
+            self.fault(
+                at,
+                "\"underlay\" is what the network between switches is called; choose another name",
+            );
+        }
         if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(is_letter) {
             let what =
                 format!("a name has 1 to {NAME_LEN_MAX} letters, digits, - and _, and {name:?} has not");
@@ -239,8 +268,8 @@ impl Checker<'_> {
     }
 
     /// Checks a switch's configuration; its faults get the lines that they have in this text.
-    fn configuration(&mut self, at: Path<'_>, config: &str, ids: &mut Ids) -> Compiled {
-        let checked = config::check("", config).unwrap_or_else(|report| {
+    fn configuration(&mut self, at: Path<'_>, config: &str) -> Config {
+        config::check("", config).unwrap_or_else(|report| {
             let first = self.first_line(at);
             let moved = |fault: Fault| Fault {
                 line: Some(fault.line.unwrap_or(1) + first - 1),
@@ -248,9 +277,41 @@ impl Checker<'_> {
                 ..fault
             };
             self.faults.extend(report.faults.into_iter().map(moved));
-            config::Config::default()
+            Config::default()
+        })
+    }
+
+    /// Compiles a configuration with the peers that the roster knows.
+    fn compile(&mut self, (at, config): (Path<'_>, Config), roster: &Roster, ids: &mut Ids) -> Compiled {
+        let config = roster.fill(config).unwrap_or_else(|report| {
+            self.fault(at, report.to_string());
+            Config::default()
         });
-        config::compile(&checked, ids)
+        config::compile(&config, ids)
+    }
+
+    /// Every switch with tunnels needs a way to the others, and an address of its own there.
+    fn sockets(&mut self, nodes: &[NodePlan], cables: &[CablePlan]) {
+        let mut owners: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (number, node) in nodes.iter().enumerate() {
+            let at = [Key("node"), Key(&node.name)];
+            let has_wire = cables.iter().any(|cable| cable.ends.contains(&End::Socket(number)));
+            let underlays = &node.compiled.plan.underlays;
+            if !underlays.is_empty() && !has_wire {
+                let name = &node.name;
+                let what =
+                    format!("its tunnels have no way; [[link]] between = [{name:?}, \"underlay\"] is one");
+                self.fault(&at, what);
+            }
+            for underlay in underlays {
+                let owner = *owners.entry(underlay.local.address).or_insert(number);
+                if owner != number {
+                    let what =
+                        format!("{} is the address of {} already", underlay.local.address, nodes[owner].name);
+                    self.fault(&at, what);
+                }
+            }
+        }
     }
 
     fn cables(&mut self, links: &[LinkSpec], nodes: &[NodePlan], hosts: &[&String]) -> Vec<CablePlan> {
@@ -266,7 +327,13 @@ impl Checker<'_> {
                 self.fault(&at, "a link has two different ends");
                 continue;
             }
-            for end in [&a, &b] {
+            let is_outer = |end: &End| matches!(end, End::Socket(_) | End::Underlay);
+            let count = [&a, &b].into_iter().filter(|end| is_outer(end)).count();
+            if count == 1 || matches!((&a, &b), (End::Socket(_), End::Socket(_))) {
+                self.fault(&at, "a node as such has a link to \"underlay\" and to nothing else; a port is written NODE:PORT");
+                continue;
+            }
+            for end in [&a, &b].into_iter().filter(|end| **end != End::Underlay) {
                 if let Some(other) = cables.iter().find(|cable| cable.ends.contains(end)) {
                     let what = format!("one of its ends has a link already, {:?}", other.name);
                     self.fault(&at, what);
@@ -304,7 +371,7 @@ impl Checker<'_> {
                 PortKind::Device(device) => Some(device),
                 PortKind::Nic(_) | PortKind::Tunnel(_) => None,
             },
-            Some(End::Host(_)) | None => None,
+            Some(End::Host(_) | End::Socket(_) | End::Underlay) | None => None,
         };
         let host = stations::host(number, name, spec, device);
         if other.is_some() && host.addresses.is_empty() {
@@ -331,8 +398,8 @@ impl Checker<'_> {
     fn actions(
         &mut self,
         specs: &[ActionSpec],
-        nodes: &[NodePlan],
-        cables: &[CablePlan],
+        (nodes, cables): (&[NodePlan], &[CablePlan]),
+        roster: &Roster,
         ids: &mut [Ids],
     ) -> Vec<(Instant, Action)> {
         // By time first, so that what one change leaves behind is what the next one changes.
@@ -365,7 +432,8 @@ impl Checker<'_> {
                     };
                     if let Some(text) = &spec.config {
                         let place = [at[0], at[1], Key("config")];
-                        let compiled = self.configuration(&place, text, &mut ids[node]);
+                        let config = self.configuration(&place, text);
+                        let compiled = self.compile((&place, config), roster, &mut ids[node]);
                         actions.push((time, Action::Configure(node, Box::new(compiled))));
                     }
                     if spec.restart {
@@ -421,18 +489,20 @@ impl Checker<'_> {
     fn span(&self, at: Path<'_>) -> Range<usize> {
         let mut span = 0..0;
         let mut value: Option<&Spanned<DeValue<'_>>> = None;
-        for step in at {
+        for (depth, step) in at.iter().enumerate() {
+            let table = at.first().filter(|_| depth == 1);
+            let step = self.written.step(table, *step);
             let table = match value.map(Spanned::get_ref) {
                 None => Some(self.tree.get_ref()),
                 Some(value) => value.as_table(),
             };
             let next = match step {
-                Key(key) => table.and_then(|table| table.get_key_value(*key)).map(|(key, value)| {
+                Key(key) => table.and_then(|table| table.get_key_value(key)).map(|(key, value)| {
                     span = key.span();
                     value
                 }),
                 Index(index) => {
-                    value.and_then(|value| value.get_ref().as_array()?.get(*index)).inspect(|value| {
+                    value.and_then(|value| value.get_ref().as_array()?.get(index)).inspect(|value| {
                         span = value.span();
                     })
                 }
@@ -456,9 +526,12 @@ impl Checker<'_> {
 
 fn find_end(text: &str, nodes: &[NodePlan], hosts: &[&String]) -> Result<End, String> {
     let Some((node, port)) = text.split_once(':') else {
-        let host = hosts.iter().position(|host| *host == text);
+        let host = hosts.iter().position(|host| *host == text).map(End::Host);
+        let socket = || nodes.iter().position(|node| node.name == text).map(End::Socket);
+        let underlay = || (text == UNDERLAY).then_some(End::Underlay);
         return host
-            .map(End::Host)
+            .or_else(socket)
+            .or_else(underlay)
             .ok_or_else(|| format!("there is no host {text:?}; a switch's port is written NODE:PORT"));
     };
     let number = nodes.iter().position(|known| known.name == node);

@@ -1,24 +1,29 @@
 //! A world by chance.
 //!
-//! Switches stand in a row, joined by trunks that carry every network. The first of them may route, and may have an
-//! uplink with one host outside. Hosts live in one network each, behind any switch. What a flow must come to follows
-//! from that alone.
+//! Two thirds of all seeds are worlds of one place, the others have [overlays](overlay). In one place switches stand in a
+//! row, joined by trunks that carry every network. The first of them may route, and may have an uplink with one host
+//! outside. Hosts live in one network each, behind any switch. What a flow must come to follows from that alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wire::Rng;
 
-use crate::link::Share;
 use crate::world::{
-    ActionSpec, BurstSpec, Expect, FaultSpec, FlapSpec, FlowKind, FlowSpec, HostSpec, LinkSpec, NodeSpec,
-    Percent, Rate, Size, Span, WorldSpec,
+    Expect, FaultSpec, FlowKind, FlowSpec, HostSpec, LinkSpec, NodeSpec, Size, Span, WorldSpec,
 };
+
+mod faults;
+mod overlay;
+
+use faults::Chance;
 
 /// When all that was broken is whole again.
 const HEALED_MS: u64 = 3_000;
 /// And has to work.
 const HEAL_WITHIN_MS: u64 = 9_000;
+/// Tells the stream by which a world is one with overlays.
+const OVERLAID: u64 = 0x6f76_6572_6c61_7965;
 
 /// What a world has at all.
 struct Features {
@@ -34,25 +39,9 @@ struct Features {
     filtering: &'static str,
 }
 
-/// Which faults it has at all, and which changes.
-struct Faults {
-    rate: bool,
-    delay: bool,
-    loss: bool,
-    burst: bool,
-    duplicate: bool,
-    reorder: bool,
-    corrupt: bool,
-    cuts: bool,
-    flaps: bool,
-    restarts: bool,
-    reconfigures: bool,
-}
-
 struct Drawing {
-    rng: Rng,
+    chance: Chance,
     features: Features,
-    faults: Faults,
     /// By host: its network, and its switch.
     hosts: Vec<(u64, u64)>,
     /// Whether a flow uses the published L4 port: two would want the same one of its host.
@@ -62,26 +51,35 @@ struct Drawing {
 /// The world that the seed stands for.
 pub fn world(seed: u64) -> WorldSpec {
     let mut rng = Rng::seeded(seed);
+    // By a stream of its own, so that the other worlds do not depend on there being these.
+    if Rng::seeded(seed ^ OVERLAID).chance(1, 3) {
+        return overlay::world(seed, rng);
+    }
     let features = features(&mut rng);
-    let faults = faults(&mut rng);
+    let faults = faults::faults(&mut rng);
     let hosts = (0..2 + rng.below(4)).map(|_| (rng.below(features.networks), rng.below(features.nodes)));
     let hosts = hosts.collect();
-    let mut drawing = Drawing { rng, features, faults, hosts, is_published_used: false };
+    let chance = Chance { rng, faults };
+    let mut drawing = Drawing { chance, features, hosts, is_published_used: false };
     let link = drawing.links();
-    let at = drawing.script(&link);
+    let configs: Vec<String> = (0..drawing.features.nodes).map(|node| drawing.config(node, "")).collect();
+    let at = drawing.chance.script(&link, &configs);
     WorldSpec {
         seed,
         life: millis(HEALED_MS + HEAL_WITHIN_MS + 10),
         heal_within: millis(HEAL_WITHIN_MS),
         loops: false,
-        node: (0..drawing.features.nodes)
-            .map(|node| (format!("s{node}"), NodeSpec { config: drawing.config(node, "") }))
-            .collect(),
+        node: nodes(configs),
         host: drawing.hosts(),
         link,
         at,
         flow: drawing.flows(),
     }
+}
+
+fn nodes(configs: Vec<String>) -> BTreeMap<String, NodeSpec> {
+    let node = |(number, config)| (format!("s{number}"), NodeSpec { config, count: None });
+    configs.into_iter().enumerate().map(node).collect()
 }
 
 fn features(rng: &mut Rng) -> Features {
@@ -100,23 +98,6 @@ fn features(rng: &mut Rng) -> Features {
         networks: 1 + rng.below(3),
         filtering: ["endpoint-independent", "address-dependent", "address-and-port-dependent"]
             [usize::try_from(rng.below(3)).expect("it is below 3")],
-    }
-}
-
-fn faults(rng: &mut Rng) -> Faults {
-    let mut third = || rng.chance(1, 3);
-    Faults {
-        rate: third(),
-        delay: third(),
-        loss: third(),
-        burst: third(),
-        duplicate: third(),
-        reorder: third(),
-        corrupt: third(),
-        cuts: third(),
-        flaps: third(),
-        restarts: third(),
-        reconfigures: third(),
     }
 }
 
@@ -247,120 +228,45 @@ impl Drawing {
         let link = |between| LinkSpec {
             between,
             name: None,
-            both: self.steady(),
+            both: self.chance.steady(),
             forth: FaultSpec::default(),
             back: FaultSpec::default(),
+            count: None,
         };
         ends.into_iter().map(link).collect()
     }
 
-    /// What a wire always does: little enough that everything works nevertheless.
-    fn steady(&mut self) -> FaultSpec {
-        let (rng, faults) = (&mut self.rng, &self.faults);
-        let mut draw = |is_there: bool| is_there && rng.chance(1, 2);
-        let [rate, delay, loss, burst] =
-            [faults.rate, faults.delay, faults.loss, faults.burst].map(&mut draw);
-        let [duplicate, reorder, corrupt] = [faults.duplicate, faults.reorder, faults.corrupt].map(&mut draw);
-        let mut percent = |most: u64| {
-            let millionths = u32::try_from(1 + rng.below(most * 10_000)).expect("it is small");
-            Percent(Share::of_million(millionths).expect("it is at most as much"))
-        };
-        FaultSpec {
-            loss: loss.then(|| percent(3)),
-            burst: burst.then(|| BurstSpec {
-                enter: percent(1),
-                leave: Percent(Share::of_million(300_000).expect("it is less than all")),
-                loss: percent(100),
-            }),
-            duplicate: duplicate.then(|| percent(5)),
-            reorder: reorder.then(|| percent(5)),
-            reorder_by: reorder.then(|| micros(1_500)),
-            corrupt: corrupt.then(|| percent(2)),
-            rate: rate.then(|| Rate(1_000_000 * (2 + rng.below(100)))),
-            queue: rate.then(|| Size(10_000 + rng.below(100_000))),
-            delay: delay.then(|| micros(rng.below(20_000))),
-            jitter: delay.then(|| micros(rng.below(2_000))),
-            ..FaultSpec::default()
-        }
-    }
-
-    /// What breaks, and that it is whole again in the end.
-    fn script(&mut self, links: &[LinkSpec]) -> Vec<ActionSpec> {
-        let names: Vec<String> = links.iter().map(|link| link.between[0].clone()).collect();
-        let mut script = Vec::new();
-        for _ in 0..self.rng.below(5) {
-            let time = millis(200 + self.rng.below(HEALED_MS - 300));
-            let name =
-                names[usize::try_from(self.rng.below(names.len() as u64)).expect("it is an index")].clone();
-            let node = self.rng.below(self.features.nodes);
-            let Faults { cuts, flaps, restarts, reconfigures, .. } = self.faults;
-            let (is_cut, every) = (self.rng.chance(1, 2), 50 + self.rng.below(500));
-            let cut = FaultSpec { up: Some(false), ..FaultSpec::default() };
-            let flap = FlapSpec { every: millis(every), down: millis(every / 3) };
-            let flap = FaultSpec { flap: Some(flap), ..FaultSpec::default() };
-            let action = match self.rng.below(4) {
-                0 if cuts && is_cut => ActionSpec { link: vec![name], both: cut, ..ActionSpec::default() },
-                0 if cuts => ActionSpec { link: vec![name], back: cut, ..ActionSpec::default() },
-                1 if flaps => ActionSpec { link: vec![name], both: flap, ..ActionSpec::default() },
-                2 if restarts => {
-                    ActionSpec { node: Some(format!("s{node}")), restart: true, ..ActionSpec::default() }
-                }
-                3 if reconfigures => {
-                    let config = if is_cut { String::new() } else { self.config(node, "[network.more]\n") };
-                    ActionSpec {
-                        node: Some(format!("s{node}")),
-                        config: Some(config),
-                        ..ActionSpec::default()
-                    }
-                }
-                _ => continue,
-            };
-            script.push(ActionSpec { time, ..action });
-        }
-        let time = millis(HEALED_MS);
-        if script.iter().any(|action| !action.link.is_empty()) {
-            script.push(ActionSpec { time, link: names, heal: true, ..ActionSpec::default() });
-        }
-        for node in 0..self.features.nodes {
-            let name = Some(format!("s{node}"));
-            if script.iter().any(|action| action.config.is_some() && action.node == name) {
-                let config = Some(self.config(node, ""));
-                script.push(ActionSpec { time, node: name, config, ..ActionSpec::default() });
-            }
-        }
-        script
-    }
-
     fn flows(&mut self) -> Vec<FlowSpec> {
-        let count = 1 + self.rng.below(5);
+        let count = 1 + self.chance.rng.below(5);
         (0..count).map(|_| self.flow()).collect()
     }
 
     fn flow(&mut self) -> FlowSpec {
         let hosts = self.hosts.len() as u64;
-        let from = self.rng.below(hosts);
-        let to = (from + 1 + self.rng.below(hosts - 1)) % hosts;
+        let from = self.chance.rng.below(hosts);
+        let to = (from + 1 + self.chance.rng.below(hosts - 1)) % hosts;
         let index = |host: u64| usize::try_from(host).expect("it is an index");
         let kinds = [FlowKind::Ping, FlowKind::Udp, FlowKind::Bulk, FlowKind::Request, FlowKind::Churn];
-        let kind = kinds[index(self.rng.below(5))];
-        let where_to = self.rng.below(4);
+        let kind = kinds[index(self.chance.rng.below(5))];
+        let where_to = self.chance.rng.below(4);
         let mut flow = FlowSpec {
             kind,
             from: format!("h{from}"),
             to: format!("h{to}"),
             l4_port: None,
             served_by: None,
-            start: micros(self.rng.below(1_000_000)),
+            start: micros(self.chance.rng.below(1_000_000)),
             stop: None,
-            every: (kind != FlowKind::Bulk).then(|| millis(20 + self.rng.below(400))),
-            size: Some(Size(16 + self.rng.below(1_000))),
+            every: (kind != FlowKind::Bulk).then(|| millis(20 + self.chance.rng.below(400))),
+            size: Some(Size(16 + self.chance.rng.below(1_000))),
             answer: matches!(kind, FlowKind::Request | FlowKind::Churn)
-                .then(|| Size(1 + self.rng.below(5_000))),
-            bytes: (kind == FlowKind::Bulk).then(|| Size(1 + self.rng.below(200_000))),
+                .then(|| Size(1 + self.chance.rng.below(5_000))),
+            bytes: (kind == FlowKind::Bulk).then(|| Size(1 + self.chance.rng.below(200_000))),
             expect: Expect::Works,
+            count: None,
         };
         let Features { has_uplink, has_v6, is_routed, is_isolated, .. } = self.features;
-        let is_v6 = has_v6 && self.rng.chance(1, 2);
+        let is_v6 = has_v6 && self.chance.rng.chance(1, 2);
         let published = self.published().filter(|_| self.features.has_published && !self.is_published_used);
         match (has_uplink, where_to, published) {
             (true, 0, _) => {
