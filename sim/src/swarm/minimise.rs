@@ -2,6 +2,9 @@
 //!
 //! One thing is left out at a time; if the world still breaks the same rule, it stays out. That goes on until nothing can
 //! be left out, or [`TRIALS_MAX`] worlds have been tried.
+//!
+//! Where the faults are to blame, they stay to blame: a world that would break the rule without any, because a switch is
+//! gone that a flow needs, is no smaller version of one that would not.
 
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ const TRIALS_MAX: usize = 400;
 
 /// The smallest world found that breaks the rule of `failure` with the same seed.
 pub fn minimise(spec: &WorldSpec, seed: u64, failure: &Failure) -> WorldSpec {
+    let breaks = |world: &WorldSpec| trial(world, seed).is_err_and(|other| other.rule == failure.rule);
+    let by_faults = !breaks(&faultless(spec));
     let mut best = spec.clone();
     let mut trials = 0;
     loop {
@@ -26,7 +31,7 @@ pub fn minimise(spec: &WorldSpec, seed: u64, failure: &Failure) -> WorldSpec {
             if trials > TRIALS_MAX {
                 return best;
             }
-            if trial(&smaller, seed).is_err_and(|other| other.rule == failure.rule) {
+            if breaks(&smaller) && !(by_faults && breaks(&faultless(&smaller))) {
                 best = smaller;
             }
         }
@@ -34,6 +39,16 @@ pub fn minimise(spec: &WorldSpec, seed: u64, failure: &Failure) -> WorldSpec {
             return best;
         }
     }
+}
+
+/// The world as it would be if nothing ever broke.
+fn faultless(spec: &WorldSpec) -> WorldSpec {
+    let mut calm = spec.clone();
+    calm.at.clear();
+    for link in &mut calm.link {
+        (link.both, link.forth, link.back) = Default::default();
+    }
+    calm
 }
 
 /// The world without its thing number `without`; `None` if it has no more things.

@@ -189,6 +189,7 @@ impl World {
         if let Some(bit) = first.flipped.filter(|bit| *bit / 8 < frame.len()) {
             frame[bit / 8] ^= 0x80 >> (bit % 8);
             trail.origin = None; // A flipped bit may be one of its tag's.
+            trail.flips += 1;
         }
         let event = |frame: Vec<u8>| match to {
             End::Host(host) => Event::AtHost { host: *host, frame, trail },

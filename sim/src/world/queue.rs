@@ -17,6 +17,8 @@ pub(super) struct Trail {
     pub(super) origin: Option<usize>,
     /// How often switches had been configured when it was sent.
     pub(super) generation: u32,
+    /// How many wires have flipped a bit of it.
+    pub(super) flips: u32,
 }
 
 /// Where a frame arrives at a switch.

@@ -239,7 +239,7 @@ impl World {
                     cable,
                     end,
                     frame,
-                    Trail { hops: 0, origin: Some(host), generation: self.judge.generation },
+                    Trail { origin: Some(host), generation: self.judge.generation, ..Trail::default() },
                 );
             }
         }

@@ -58,10 +58,12 @@ impl Chance {
         };
         FaultSpec {
             loss: loss.then(|| percent(3)),
+            // A burst ends after frames, not after a time: nine in a row, all that a host asks for its neighbour while
+            // the world heals, must be as good as impossible.
             burst: burst.then(|| BurstSpec {
                 enter: percent(1),
-                leave: Percent(Share::of_million(300_000).expect("it is less than all")),
-                loss: percent(100),
+                leave: Percent(Share::of_million(700_000).expect("it is less than all")),
+                loss: percent(60),
             }),
             duplicate: duplicate.then(|| percent(5)),
             reorder: reorder.then(|| percent(5)),

@@ -2,8 +2,9 @@
 
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
+use wire::Instant;
 
-use super::tcp::{Exchange, receive, socket};
+use super::tcp::{Exchange, PATIENCE, receive, socket};
 use super::{Hands, octet};
 use crate::world::spec::FlowKind;
 use crate::world::topology::FlowPlan;
@@ -28,6 +29,8 @@ struct Connection {
     heard: u64,
     /// Octets that have gone.
     said: u64,
+    /// When octets came last, or the connection was awaited.
+    heard_at: Instant,
 }
 
 impl TcpServer {
@@ -42,7 +45,7 @@ impl TcpServer {
         if self.connections.is_empty() {
             for _ in 0..self.connections_max {
                 let socket = hands.sockets.add(socket(self.kind));
-                self.connections.push(Connection { socket, heard: 0, said: 0 });
+                self.connections.push(Connection { socket, heard: 0, said: 0, heard_at: hands.now });
             }
         }
         let mut has_done = false;
@@ -63,7 +66,7 @@ fn serve(
     let socket = hands.sockets.get_mut::<tcp::Socket<'_>>(connection.socket);
     let stats = &mut hands.flows[flow];
     if !socket.is_open() {
-        (connection.heard, connection.said) = (0, 0);
+        (connection.heard, connection.said, connection.heard_at) = (0, 0, hands.now);
         socket.listen(l4_port).expect("it is closed, and no L4 port is 0");
         return true;
     }
@@ -72,10 +75,16 @@ fn serve(
     stats.foreign += foreign;
     let heard = usize::try_from(connection.heard - heard_before).expect("it fits the socket's buffer");
     let mut has_done = heard > 0;
+    if heard > 0 || socket.state() == tcp::State::Listen {
+        connection.heard_at = hands.now;
+    }
     if exchange.answer == 0 {
         // Bulk: what arrives is what counts.
         if heard > 0 {
             stats.arrived(hands.now, heard);
+        } else if hands.now.since(connection.heard_at) > PATIENCE {
+            socket.abort(); // The other end has gone, or has begun anew elsewhere.
+            return true;
         }
     } else {
         let owed = connection.heard / exchange.ask * exchange.answer - connection.said;

@@ -97,3 +97,34 @@ fn rings_are_refused_unless_they_are_meant() {
     assert!(check("w.toml", &ring("loops = true\n", ["a", "a"])).is_ok());
     assert!(check("w.toml", &ring("", ["a", "b"])).is_ok(), "they are two segments");
 }
+
+/// Two switches in an overlay, of which `links` say how they meet.
+fn overlaid(links: &str) -> String {
+    format!(
+        "[node.\"n{{n}}\"]\ncount = 2\nconfig = '''\n[overlay]\nbackend = \"vxlan\"\nregistry = \"etcd\"\n\
+         network = \"pods\"\nlocal = \"192.0.2.{{n}}\"\n[network.pods]\nsubnet = [\"10.1.{{n}}.0/24\"]\n\
+         gateway = [\"10.1.{{n}}.1\"]\n'''\n{links}"
+    )
+}
+
+#[test]
+fn the_world_is_the_registry_and_many_are_written_once() {
+    let links = "[[link]]\nbetween = [\"n{n}\", \"underlay\"]\ncount = 2\n";
+    let topology = check("w.toml", &overlaid(links)).unwrap();
+    assert_eq!(topology.cables[1].ends, [End::Socket(1), End::Underlay]);
+    let plan = &topology.nodes[0].compiled.plan;
+    assert_eq!(plan.tunnels.len(), 1);
+    assert_eq!(plan.tunnels[0].remote.to_string(), "192.0.2.2:8472");
+    assert_eq!(plan.tunnels[0].sources, ["10.1.2.0/24".parse().unwrap()]);
+}
+
+#[test]
+fn impossible_underlays_are_refused() {
+    refused(&overlaid(""), 1, "its tunnels have no way");
+    let link = |text: &str| world(&format!("[[link]]\n{text}\n"));
+    refused(&link("between = [\"s1\", \"h1\"]"), LINES + 1, "to \"underlay\" and to nothing else");
+    refused(&link("between = [\"s1\", \"underlay\"]\ncount = 0"), LINES + 1, "count is 0");
+    let text = overlaid("").replace("192.0.2.{n}", "192.0.2.7");
+    refused(&text, 1, "192.0.2.7 is the address of n1 already");
+    refused(&overlaid("").replace("n{n}", "n"), 1, "more than one node");
+}
