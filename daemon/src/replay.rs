@@ -47,6 +47,7 @@ fn replay(args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
         out: out.clone(),
         batch: args.batch.into(),
         seed: args.seed,
+        checks_laws: false,
     };
     let outcome = replay.run().map_err(|error| refused(&error))?;
     let difference = match &args.expect {

@@ -8,10 +8,9 @@ use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use pcap_file::pcapng::PcapNgWriter;
-use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
+use pcap_file::pcapng::blocks::ENHANCED_PACKET_BLOCK;
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
@@ -24,6 +23,9 @@ use super::{CaptureError, Link};
 const BUFFER_MAX: usize = 64 * 1024;
 /// `if_tsresol`: 10⁻⁹ seconds.
 const NANOSECONDS: u8 = 9;
+
+/// Octets of an Enhanced Packet Block beside the packet and what pads it.
+const BLOCK_OVERHEAD: u32 = 32;
 
 /// A capture being written.
 pub struct CaptureWriter {
@@ -64,14 +66,8 @@ impl CaptureWriter {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&mut self, at: Instant, link: Link, bytes: &[u8]) -> Result<(), CaptureError> {
-        let packet = EnhancedPacketBlock {
-            interface_id: self.interface(link),
-            timestamp: Duration::from_nanos(at.as_nanos()),
-            original_len: u32::try_from(bytes.len()).expect("a frame is far shorter than 2^32 octets"),
-            data: Cow::Borrowed(bytes),
-            options: Vec::new(),
-        };
-        expect_written(self.blocks.write_pcapng_block(packet));
+        let interface = self.interface(link);
+        packet_block(self.blocks.get_mut(), interface, at.as_nanos(), bytes);
         if self.blocks.get_ref().len() >= BUFFER_MAX { self.flush() } else { Ok(()) }
     }
 
@@ -107,6 +103,31 @@ impl CaptureWriter {
             u32::try_from(described).expect("there are two")
         })
     }
+}
+
+/// Appends an Enhanced Packet Block without options (draft-ietf-opsawg-pcapng §4.3). `pcap-file` writes the same, a word
+/// at a time, and once more before to know how long it will be; here a capture's rate is decided.
+fn packet_block(to: &mut Vec<u8>, interface: u32, nanos: u64, bytes: &[u8]) {
+    let len = u32::try_from(bytes.len()).expect("a frame is far shorter than 2^32 octets");
+    let padding = len.wrapping_neg() % 4;
+    let block_len = (BLOCK_OVERHEAD + len + padding).to_le_bytes();
+    let [a, b, c, d, e, f, g, h] = nanos.to_le_bytes();
+    let (low, high) = ([a, b, c, d], [e, f, g, h]);
+    let mut header = [0; 28];
+    let words = [
+        ENHANCED_PACKET_BLOCK.to_le_bytes(),
+        block_len,
+        interface.to_le_bytes(),
+        high,
+        low,
+        len.to_le_bytes(),
+        len.to_le_bytes(),
+    ];
+    header.chunks_exact_mut(4).zip(words).for_each(|(to, word)| to.copy_from_slice(&word));
+    to.extend_from_slice(&header);
+    to.extend_from_slice(bytes);
+    to.extend_from_slice(&[0; 3][..padding as usize]);
+    to.extend_from_slice(&block_len);
 }
 
 fn expect_written(written: Result<usize, PcapError>) {

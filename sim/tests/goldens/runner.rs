@@ -74,7 +74,8 @@ fn replay(
     let again = folder.join("again");
     let is_first = batch == BATCHES[0];
     let into = if is_first { &out } else { &again };
-    let replay = Replay { compiled, inputs: inputs.to_vec(), out: into.clone(), batch, seed: 0 };
+    let replay =
+        Replay { compiled, inputs: inputs.to_vec(), out: into.clone(), batch, seed: 0, checks_laws: true };
     replay.run().map_err(|error| error.to_string())?;
     if !is_first {
         same(&again, &out).map_err(|what| format!("at batch {batch}: {what}"))?;
