@@ -129,7 +129,7 @@ impl Config {
             .into_iter()
             .filter_map(|finding| Some((peer_of(&finding.at)?, finding.message)))
             .collect();
-        faulty.sort_by(|one, other| other.0.cmp(&one.0));
+        faulty.sort_by_key(|place| std::cmp::Reverse(place.0));
         faulty.dedup_by_key(|(index, _)| *index);
         for (index, why) in faulty {
             refused.push((overlay.peer.remove(index), why));

@@ -29,11 +29,13 @@ endpoints = ["http://192.0.2.9:2379"]
 
 fn peer(subnet: &str, endpoint: &str, mac: u8) -> PeerSpec {
     let mac = Some(wire::Mac([2, 0, 0, 0, 0, mac]));
-    PeerSpec { subnet: subnet.parse().unwrap(), endpoint: endpoint.parse().unwrap(), mac }
+    let subnet = subnet.parse().expect("it is a subnet");
+    PeerSpec { subnet, endpoint: endpoint.parse().expect("it is an address"), mac }
 }
 
 fn share() -> Share {
-    Share { subnet: "10.5.7.0/24".parse().unwrap(), peers: vec![peer("10.5.8.0/24", "192.0.2.2", 2)] }
+    let subnet = "10.5.7.0/24".parse().expect("it is a subnet");
+    Share { subnet, peers: vec![peer("10.5.8.0/24", "192.0.2.2", 2)] }
 }
 
 fn shared(text: &str) -> Config {

@@ -19,7 +19,6 @@ const OUT_OF_REACH: &[DropReason] = &[
     DropReason::Unreadable,
     DropReason::Overrun,
     DropReason::FaultIn,
-    DropReason::FaultOut,
     DropReason::TunnelInjection,
     DropReason::AnswerRate,
     DropReason::SourceRouted,
@@ -52,6 +51,7 @@ const OUT_OF_REACH: &[DropReason] = &[
     DropReason::DeviceRefused,
     DropReason::UnderlayMtu,
     DropReason::UnderlayUnreachable,
+    DropReason::FaultOut,
     DropReason::PortDown,
 ];
 

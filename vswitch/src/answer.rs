@@ -22,6 +22,7 @@
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use wire::arp::{self, Operation};
 use wire::checksum::Sum;
 use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV6, HEADER_LEN};
@@ -49,7 +50,7 @@ const ADVERTISEMENT_LEN: usize = 32;
 const HOP_LIMIT: u8 = 255;
 
 /// What stations have said of their addresses.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Bindings {
     by_address: BTreeMap<(DomainId, IpAddr), Binding>,
     of_port: BTreeMap<PortId, u32>,
@@ -57,7 +58,7 @@ pub(crate) struct Bindings {
     swept: Option<Tick>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Binding {
     mac: Mac,
     port: PortId,

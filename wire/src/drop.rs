@@ -3,12 +3,14 @@
 //! The table is the source. Enum, text and counter arrays come from it; a tidy test fails if a reason has no golden
 //! (`sim/goldens/`) and no written exemption. Ids start with the room that refuses.
 
+use serde::{Deserialize, Serialize};
+
 /// Builds the enum and its texts from one table of
 /// `Variant => "room.id", "what happened", "likely cause", "what to do";`.
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident => $id:literal, $sentence:literal, $cause:literal, $advice:literal;)*) => {
         /// Why a frame went no further.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[repr(u8)]
         pub enum DropReason {
             $(#[doc = $sentence] $(#[$doc])* $variant,)*

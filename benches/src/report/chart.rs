@@ -99,7 +99,11 @@ fn bar(drawing: &mut Drawing, x: f64, y: f64, scale: f64, subject: Subject, summ
 /// Ours stands out, the limits recede, peers are between.
 fn colour(subject: Subject) -> &'static str {
     match subject {
-        Subject::Tapestry | Subject::TapestryNat | Subject::TapestryVxlan | Subject::TapestryUdp => "#00796b",
+        Subject::Tapestry
+        | Subject::TapestryRecorded
+        | Subject::TapestryNat
+        | Subject::TapestryVxlan
+        | Subject::TapestryUdp => "#00796b",
         Subject::CopyLoop | Subject::TunTap => "#bdbdbd",
         Subject::Bridge
         | Subject::OvsTap

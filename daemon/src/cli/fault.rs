@@ -176,7 +176,10 @@ fn words(faults: &FaultSpec) -> String {
                 };
                 fields.iter().map(text).collect::<Vec<_>>().join(" ")
             }
-            other => other.to_string(),
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_) => value.to_string(),
         };
         format!("{key} {text}")
     };

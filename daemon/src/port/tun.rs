@@ -20,6 +20,8 @@ use super::{PortIo, exact_header_len};
 
 /// Octets of an untagged Ethernet header.
 const ETHERNET: usize = 14;
+/// The same, as positions move.
+const ETHERNET_SHIFT: u16 = 14;
 /// In a virtio header: where the octets of headers are counted, and where the checksum's start is.
 const HDR_LEN_AT: usize = 2;
 const CSUM_START_AT: usize = 6;
@@ -61,7 +63,7 @@ impl PortIo for TunQueue {
             6 => &ETHERTYPE_IPV6,
             _ => &ETHERTYPE_NONE,
         });
-        shift(header, |position| position.saturating_add(ETHERNET as u16));
+        shift(header, |position| position.saturating_add(ETHERNET_SHIFT));
         frame.received(read + ETHERNET);
         Ok(())
     }
@@ -77,7 +79,7 @@ impl PortIo for TunQueue {
             return Err(io::Error::from_raw_os_error(libc::EINVAL)); // ARP, say.
         }
         let mut own: [u8; VNET_HDR_LEN] = *header.first_chunk().expect("it was split there");
-        shift(&mut own, |position| position.saturating_sub(ETHERNET as u16));
+        shift(&mut own, |position| position.saturating_sub(ETHERNET_SHIFT));
         rustix::io::writev(self.queue.fd(), &[IoSlice::new(&own), IoSlice::new(packet)])?;
         Ok(())
     }

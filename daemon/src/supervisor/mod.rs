@@ -17,8 +17,8 @@ mod links;
 mod live;
 mod operations;
 mod peers;
-mod registry;
 mod record;
+mod registry;
 mod router;
 #[cfg(test)]
 mod tests;

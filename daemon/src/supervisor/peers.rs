@@ -15,8 +15,8 @@ use super::{State, Supervisor, live, random_seed, view};
 use crate::api::{
     ApiError, ErrorKind, NeighbourFilter, OverlayOperations, PeerInfo, PeerQuestion, PeerReport, PeerState,
 };
-use crate::reach::{self, Framing, Question, Target};
 use crate::port::udp::Trouble;
+use crate::reach::{self, Framing, Question, Target};
 use crate::sys::clock;
 use crate::worker::Tally;
 

@@ -15,6 +15,7 @@ use vswitch::Station;
 use wire::{DropReason, Instant, PortId};
 
 use super::pass::{Turn, WAKE, Worker};
+use super::record::Track;
 use super::slot::Slot;
 use super::{Command, Peer, Tally};
 use crate::port::PortIo;
@@ -82,14 +83,8 @@ impl Worker {
                 }
                 Command::Tap(tap) => self.taps.add(tap, &mut self.out),
                 Command::Tune(tuning) => self.tuning = tuning,
-                Command::Record(mut track) => {
-                    track.begin(now, Some(&self.node));
-                    self.tracks.push(*track);
-                }
-                Command::MarkRecordings(done) => {
-                    self.settle_tracks();
-                    self.tracks.iter_mut().for_each(|track| track.mark(done.clone()));
-                }
+                Command::Record(track) => self.record(now, *track),
+                Command::MarkRecordings(done) => self.mark_tracks(&done),
                 Command::Wire(port, serial, wire) => self.wire(port, serial, wire),
                 Command::Peers(peers, done) => {
                     self.meet(now, peers);
@@ -111,6 +106,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn record(&mut self, now: Instant, mut track: Track) {
+        track.begin(now, Some(&self.node));
+        self.tracks.push(track);
+    }
+
+    fn mark_tracks(&mut self, done: &Sender<()>) {
+        self.settle_tracks();
+        self.tracks.iter_mut().for_each(|track| track.mark(done.clone()));
     }
 
     fn handle(&mut self, now: Instant, event: Event) {

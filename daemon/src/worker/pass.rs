@@ -340,7 +340,9 @@ impl Worker {
             if !self.wires.is_empty()
                 && let Some(frame) = self.arrived_in(port)
             {
-                self.read.push_back(frame);
+                if self.ahead.put(frame) == Put::Last {
+                    break;
+                }
                 continue;
             }
             let Some(Some(slot)) = self.ports.get_mut(port.index()) else { return (Rest::Empty, None) };

@@ -16,6 +16,7 @@ use wire::segment::{self, Carried};
 use wire::{DropReason, Ecn, FrameBuf, FramePool, Instant, PortId};
 
 use super::pass::{Rest, Turn, Worker};
+use super::tap::Way;
 use crate::port::Fault;
 use crate::port::udp::{Incoming, Outgoing, UnderlayQueue, Unsent};
 

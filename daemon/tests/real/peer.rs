@@ -156,13 +156,20 @@ fn overlay(pod: &Namespace, backend: &str, own: u8, family: Family) -> String {
     };
     let gateway =
         if family.overhead == 50 { format!("10.244.{own}.254") } else { format!("fd00:{own}44::fe") };
+    // Flannel's UDP format has no MAC addresses.
+    let mac = |host: u8| match backend {
+        "vxlan" => format!("mac = \"02:00:00:00:00:0{host}\""),
+        _ => String::new(),
+    };
     format!(
         "[network.pod]\nsubnet = [{:?}]\ngateway = [{gateway:?}]\nmtu = 1400\n\
          [port.p]\nnetwork = \"pod\"\nnetns = {netns:?}\nifname = \"eth0\"\naddress = \"auto\"\n\
-         [overlay]\nbackend = {backend:?}\nlocal = {local:?}\nnetwork = \"pod\"\n\
-         [[overlay.peer]]\nsubnet = {:?}\nendpoint = {endpoint:?}\n",
+         [overlay]\nbackend = {backend:?}\nlocal = {local:?}\nnetwork = \"pod\"\n{}\n\
+         [[overlay.peer]]\nsubnet = {:?}\nendpoint = {endpoint:?}\n{}\n",
         subnet(own),
-        subnet(other)
+        mac(own),
+        subnet(other),
+        mac(other)
     )
 }
 

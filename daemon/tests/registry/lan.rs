@@ -230,11 +230,17 @@ impl Machine {
 
     /// What `tapestry run` answers on this host.
     pub(crate) fn ask(&self, words: &[&str]) -> serde_json::Value {
+        self.lines(words).into_iter().next().unwrap()
+    }
+
+    /// The same where the answer is a line for each.
+    pub(crate) fn lines(&self, words: &[&str]) -> Vec<serde_json::Value> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
         command.arg("--socket").arg(self.directory.path().join("socket")).args(words).arg("--json");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        let values = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        values.collect::<Result<_, _>>().unwrap()
     }
 
     fn launch(&self, mut command: Command) -> Flanneld {

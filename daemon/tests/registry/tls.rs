@@ -16,7 +16,7 @@ impl Authority {
         if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
             writeln!(std::io::stderr(), "SKIPPED {test}: no openssl; `cargo xtask test` installs it")
-                .unwrap();
+                .expect("standard error is open");
             return None;
         }
         let authority = Self(tempfile::tempdir().unwrap());
@@ -127,7 +127,7 @@ async fn etcd_is_spoken_to_through_tls_with_a_certificate_of_ours() {
     assert!(said.starts_with("etcd cannot be reached: "), "{said}");
     let stranger = Authority::new().unwrap();
     let said = client(url.clone(), stranger.tls(None)).get("x").await.unwrap_err().to_string();
-    assert!(said.contains("UnknownIssuer"), "{said}");
+    assert!(said.contains("invalid peer certificate"), "{said}");
     let plain = Client::new(vec![url.parse().unwrap()], None).get("x").await.unwrap_err().to_string();
     assert!(plain.contains("it wants TLS"), "{plain}");
 }

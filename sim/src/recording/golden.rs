@@ -37,7 +37,14 @@ pub fn golden(path: &Path, folder: &Path) -> Result<Replayed, RecordingError> {
     let compiled = config::compile(&config, &mut Ids::default());
     let inputs = inputs(&folder.join(IN_FOLDER), &compiled).map_err(|error| told(folder, &error))?;
     let seed = replayed.workers.first().map_or(0, |worker| worker.seed);
-    let run = Replay { compiled: &compiled, inputs: inputs.clone(), out: folder.join("out"), batch: 1, seed };
+    let run = Replay {
+        compiled: &compiled,
+        inputs: inputs.clone(),
+        out: folder.join("out"),
+        batch: 1,
+        seed,
+        checks_laws: true,
+    };
     run.run().map_err(|error| told(folder, &error))?;
     let words: Vec<String> = inputs.iter().map(|(name, _)| format!("--in {name}=in/{name}.pcapng")).collect();
     let about = format!(

@@ -79,12 +79,8 @@ impl Replayed {
 /// The file is no recording of this version, or what is to be written cannot be.
 pub fn replay(path: &Path, out: Option<&Path>) -> Result<Replayed, RecordingError> {
     let mut reader = Reader::open(path)?;
-    let mut run = Run {
-        workers: BTreeMap::new(),
-        current: 0,
-        difference: None,
-        captures: out.map(|out| Captures::new(out)),
-    };
+    let mut run =
+        Run { workers: BTreeMap::new(), current: 0, difference: None, captures: out.map(Captures::new) };
     while run.difference.is_none()
         && let Some(record) = reader.next()
     {
@@ -143,7 +139,12 @@ impl Run {
                 }
                 Ok(())
             }
-            record => match self.workers.get_mut(&self.current) {
+            Record::Plan { .. }
+            | Record::State { .. }
+            | Record::Event { .. }
+            | Record::Replicas(_)
+            | Record::Outputs { .. }
+            | Record::End { .. } => match self.workers.get_mut(&self.current) {
                 Some(worker) => worker.obey(record, self.captures.as_mut())?,
                 None => Err("a worker's records come before its beginning".to_owned()),
             },

@@ -88,7 +88,7 @@ fn index(number: u64) -> usize {
 }
 
 impl Drawing {
-    /// The address of a switch's own host.
+    /// The address of a switch's own host, at which its tenants' tunnels end.
     fn local(&self, node: u64) -> String {
         let number = node + 1;
         match (self.backend, self.is_v6) {
@@ -98,13 +98,19 @@ impl Drawing {
         }
     }
 
+    /// The address by which the registry knows it, as flannel's knows hosts: IPv4.
+    fn name(&self, node: u64) -> String {
+        let net = if self.backend == Backend::HostGw { "192.0.2" } else { "192.168.0" };
+        format!("{net}.{}", node + 1)
+    }
+
     /// The L4 port of the tenants' tunnels: their own, or the overlay's.
     fn tenants_port(&self) -> u16 {
         if self.shares_port && self.backend == Backend::Vxlan { 8472 } else { 4789 }
     }
 
     fn config(&self, node: u64) -> String {
-        let local = self.local(node);
+        let (local, own) = (self.local(node), self.name(node));
         let backend = match self.backend {
             Backend::Vxlan => "vxlan",
             Backend::Udp => "udp",
@@ -118,7 +124,7 @@ impl Drawing {
             );
         }
         text += &format!(
-            "[overlay]\nbackend = \"{backend}\"\nregistry = \"etcd\"\nnetwork = \"pods\"\nlocal = \"{local}\"\n\
+            "[overlay]\nbackend = \"{backend}\"\nregistry = \"etcd\"\nnetwork = \"pods\"\nlocal = \"{own}\"\n\
              [network.pods]\nsubnet = [\"10.{0}.0.0/24\"]\ngateway = [\"10.{0}.0.1\"]\n",
             100 + node
         );
