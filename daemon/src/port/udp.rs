@@ -141,9 +141,7 @@ impl Underlay {
 
     /// What was said of datagrams to these ends.
     pub fn troubles(&self) -> BTreeMap<SocketAddr, Trouble> {
-        for socket in 0..self.0.sockets.len() {
-            self.0.hear_complaints(socket);
-        }
+        self.0.hear_all_complaints();
         self.0.troubles().clone()
     }
 }
@@ -167,6 +165,12 @@ impl Shared {
             trouble.unreachable += 1;
             trouble.errno = errno;
             trouble.at = clock::now();
+        }
+    }
+
+    fn hear_all_complaints(&self) {
+        for socket in 0..self.sockets.len() {
+            self.hear_complaints(socket);
         }
     }
 
@@ -248,9 +252,21 @@ impl UnderlayQueue {
         }
     }
 
-    /// What to wait on; `None` if this queue only sends.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.receives.then(|| self.shared.sockets[0].as_fd())
+    /// Whether datagrams arrive here.
+    pub fn receives(&self) -> bool {
+        self.receives
+    }
+
+    /// What to wait on: datagrams arrive at the first, errors at all of them. Nothing if this queue only sends.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let waits_on = if self.receives { &self.shared.sockets[..] } else { &[] };
+        waits_on.iter().map(OwnedFd::as_fd)
+    }
+
+    /// Takes the errors that wait at any of its sockets. Whoever waits on [`Self::fds`] calls this at once when one has
+    /// an error, so that [`Trouble::at`] is the time when it came.
+    pub fn hear_complaints(&self) {
+        self.shared.hear_all_complaints();
     }
 
     /// Receives what is there, as much as one call takes, into buffers from `pool`.

@@ -185,6 +185,9 @@ impl Worker {
             let Token(index) = event.token();
             if let Some(Some(lay)) = index.checked_sub(TOKENS_FROM).and_then(|at| self.underlays.get_mut(at))
             {
+                if event.is_error() {
+                    lay.hear_complaints();
+                }
                 if !lay.is_ready {
                     lay.is_ready = true;
                     self.ready.push_back(Turn::Underlay(lay.id()));

@@ -52,6 +52,11 @@ impl Lay {
         self.plan.id
     }
 
+    /// Notes what is said of datagrams that left, while it is fresh.
+    pub(super) fn hear_complaints(&self) {
+        self.queue.hear_complaints();
+    }
+
     /// Receives what one call takes, and joins what came from one end with one mark.
     fn receive(&mut self, pool: &mut FramePool) -> Rest {
         if let Err(error) = self.queue.receive(pool, &mut self.incoming) {
@@ -80,9 +85,11 @@ impl Worker {
     /// Uses this queue of an underlay from now on, instead of the one it had.
     pub(super) fn open(&mut self, plan: UnderlayPlan, queue: UnderlayQueue) -> std::io::Result<()> {
         self.close(plan.id);
-        if let Some(fd) = queue.fd() {
+        for fd in queue.fds() {
             let token = Token(TOKENS_FROM + plan.id.index());
             self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+        }
+        if queue.receives() {
             self.ready.push_back(Turn::Underlay(plan.id));
         }
         if plan.id.index() >= self.underlays.len() {
@@ -96,7 +103,7 @@ impl Worker {
     fn close(&mut self, id: UnderlayId) {
         let Some(mut lay) = self.underlays.get_mut(id.index()).and_then(Option::take) else { return };
         self.node.lost_at_underlay(id, DropReason::Overrun, lay.queue.take_overruns());
-        if let Some(fd) = lay.queue.fd() {
+        for fd in lay.queue.fds() {
             // Closing a descriptor takes it out of epoll too, so a refusal here changes nothing.
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
         }

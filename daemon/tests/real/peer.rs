@@ -29,6 +29,33 @@ fn judgement<'a>(report: &'a Value, check: &str) -> &'a str {
     finding.map_or("absent", |finding| finding["judgement"].as_str().unwrap())
 }
 
+/// Floods datagrams of many flows to the one peer, where nobody listens and each is refused, however many there are.
+fn refused(pod: &Namespace, far: &Namespace) {
+    let limits = ["/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"];
+    far.run(|| limits.map(|limit| std::fs::write(limit, "0").unwrap())).unwrap();
+    let refusals = || {
+        let read = |file| std::fs::read_to_string(file).unwrap();
+        let v4 = read("/proc/thread-self/net/snmp");
+        let [names, counts] =
+            ["Icmp: InMsgs", "Icmp: "].map(|head| v4.lines().rfind(|line| line.starts_with(head)));
+        let at = names.unwrap().split(' ').position(|name| name == "OutDestUnreachs").unwrap();
+        let v6 = read("/proc/thread-self/net/snmp6");
+        let v6 = v6.lines().find(|line| line.starts_with("Icmp6OutDestUnreachs")).unwrap();
+        counts.unwrap().split(' ').nth(at) != Some("0") || v6.split_whitespace().nth(1) != Some("0")
+    };
+    until("the peer refuses", || {
+        let say = || {
+            for _ in 0..64 {
+                let socket = UdpSocket::bind("10.9.0.2:0").unwrap();
+                socket.set_broadcast(true).unwrap();
+                socket.send_to(b"anybody?", "10.9.0.255:9").unwrap();
+            }
+        };
+        pod.run(say).unwrap();
+        far.run(refusals).unwrap()
+    });
+}
+
 fn stretched_here(cable: &Cable, pod: &Namespace, family: Family) -> Daemon {
     Daemon::start_in(cable.host.clone(), &stretched(pod, 2, family, family.host, &[family.far]))
 }
@@ -42,6 +69,8 @@ fn a_kernel_vxlan_device_is_listed_and_answers() {
         let Some(cable) = Cable::new() else { return };
         let pod = namespace("pod");
         let daemon = stretched_here(&cable, &pod, family);
+        // Nobody listens yet, and every source of datagrams is told so; what it was told then is of no weight later.
+        refused(&pod, &cable.far);
         kernel_vxlan(&cable, family);
         let (code, report) = check(&daemon, &[family.far]);
         assert_eq!(code, 0, "{report:#}");
