@@ -15,6 +15,7 @@ use crate::daemon::{Daemon, tapestry};
 use crate::nic::Cable;
 use crate::support::{able, namespace, start};
 use crate::traffic::pattern;
+use crate::uplink::until;
 
 /// A switch with two workers, two containers and an uplink, recorded.
 struct World {
@@ -27,6 +28,15 @@ impl World {
     /// Recorded from its start.
     fn new() -> Option<Self> {
         Self::started(Daemon::start_recorded)
+    }
+
+    /// One more container, 172.16.0.4, added while the switch runs.
+    fn third(&self) -> Namespace {
+        let third = namespace("three");
+        let netns = third.path().display().to_string();
+        let port = ["port", "add", "c3", "--network", "a", "--netns", &netns];
+        self.daemon.order(&[&port[..], &["--ifname", "eth0", "--address", "172.16.0.4/16"]].concat());
+        third
     }
 
     fn started(start: impl FnOnce(Namespace, &str) -> Daemon) -> Option<Self> {
@@ -169,21 +179,7 @@ fn a_recording_may_begin_on_a_switch_that_has_lived_and_outlives_changes() {
     let text = String::from_utf8(world.daemon.ask(&["config"]).stdout).unwrap();
     std::fs::write(&config, text.replace("workers = 2", "workers = 3")).unwrap();
     world.daemon.order(&["apply", config.to_str().unwrap()]);
-    let third = namespace("three");
-    let netns = third.path().display().to_string();
-    world.daemon.order(&[
-        "port",
-        "add",
-        "c3",
-        "--network",
-        "a",
-        "--netns",
-        &netns,
-        "--ifname",
-        "eth0",
-        "--address",
-        "172.16.0.4/16",
-    ]);
+    let third = world.third();
     let [one, _] = &world.containers;
     transfer(one, &third, "172.16.0.4:0");
     let connection = transfer(&third, &world.cable.far, "192.0.2.1:0");
@@ -289,23 +285,14 @@ fn a_capture_of_all_ports_sees_those_that_come_later() {
     let Some(world) = World::started(|host, config| Daemon::start_with(host, config, &[])) else { return };
     let file = world.daemon.directory.path().join("all.pcapng");
     let mut capture = tapestry(&world.daemon.socket());
-    capture.args(["capture", "--all", "--filter", "udp port 9", "--count", "2", "-w"]).arg(&file);
+    // More than one burst, so that what came in has also gone out.
+    capture.args(["capture", "--all", "--filter", "udp port 9", "--count", "1000", "-w"]).arg(&file);
     let mut capture = start(&mut capture);
-    let third = namespace("three");
-    let netns = third.path().display().to_string();
-    world.daemon.order(&[
-        "port",
-        "add",
-        "c3",
-        "--network",
-        "a",
-        "--netns",
-        &netns,
-        "--ifname",
-        "eth0",
-        "--address",
-        "172.16.0.4/16",
-    ]);
+    // It has begun when the ports that there are stand in its file.
+    until("the capture begins", || {
+        std::fs::read(&file).is_ok_and(|octets| has(&octets, "port c1 of network a"))
+    });
+    let _third = world.third(); // Its interface goes with it.
     let [one, _] = &world.containers;
     let sender = one.run(|| UdpSocket::bind("172.16.0.2:0")).unwrap().unwrap();
     while capture.try_wait().unwrap().is_none() {
@@ -314,6 +301,9 @@ fn a_capture_of_all_ports_sees_those_that_come_later() {
     }
     assert!(capture.wait().unwrap().success());
     let octets = std::fs::read(&file).unwrap();
-    let has = |text: &[u8]| octets.windows(text.len()).any(|window| window == text);
-    assert!(has(b"port c1 of network a") && has(b"port c3, which came later"));
+    assert!(has(&octets, "port c3, which came later"));
+}
+
+fn has(octets: &[u8], text: &str) -> bool {
+    octets.windows(text.len()).any(|window| window == text.as_bytes())
 }
