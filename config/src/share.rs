@@ -35,7 +35,7 @@ fn shared(document: &Document) -> Option<&OverlaySpec> {
     document.overlay.as_ref().filter(|overlay| overlay.registry == Registry::Etcd)
 }
 
-fn stand_in() -> Cidr {
+pub(crate) fn stand_in() -> Cidr {
     Cidr::new(STAND_IN.0.into(), STAND_IN.1).expect("8 bits fit an IPv4 address")
 }
 

@@ -320,12 +320,9 @@ impl NotJoined {
     }
 }
 
-const fn lease_type(backend: Backend) -> &'static str {
-    match backend {
-        Backend::Udp => "",
-        Backend::Vxlan => "vxlan",
-        Backend::HostGw => "host-gw",
-    }
+/// What a lease says of the backend: flannel leaves `udp` out.
+fn lease_type(backend: Backend) -> &'static str {
+    if backend == Backend::Udp { "" } else { backend_name(backend) }
 }
 
 const fn backend_name(backend: Backend) -> &'static str {

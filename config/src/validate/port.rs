@@ -10,6 +10,7 @@ use super::{Findings, family, ifname_fault, mac_fault, name_fault, no_host, unkn
 use crate::Addresses;
 use crate::derive;
 use crate::report::At;
+use crate::share;
 use crate::spec::{Document, Guard, PortSpec};
 
 pub(super) fn check(document: &Document, findings: &mut Findings) {
@@ -159,8 +160,8 @@ fn address_fault(cidr: Cidr, network: &str, subnets: &[Cidr]) -> Option<String> 
     if no_host(address) {
         return Some(format!("{address} is no address that a station can have; choose another"));
     }
-    if subnets.is_empty() {
-        return None;
+    if subnets.is_empty() || subnets == [share::stand_in()] {
+        return None; // With a subnet that is yet to be leased no address may be given: `share::fault` says so.
     }
     let Some(subnet) = subnets.iter().find(|subnet| subnet.address().is_ipv4() == address.is_ipv4()) else {
         return Some(format!(

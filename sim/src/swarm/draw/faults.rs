@@ -4,7 +4,9 @@ use wire::Rng;
 
 use super::{HEALED_MS, micros, millis};
 use crate::link::Share;
-use crate::world::{ActionSpec, BurstSpec, FaultSpec, FlapSpec, LinkSpec, Percent, Rate, Size};
+use crate::world::{
+    ActionSpec, BurstSpec, Expect, FaultSpec, FlapSpec, FlowKind, FlowSpec, LinkSpec, Percent, Rate, Size,
+};
 
 /// Which faults a world has at all, and which changes.
 pub(super) struct Faults {
@@ -45,6 +47,50 @@ pub(super) fn faults(rng: &mut Rng) -> Faults {
 }
 
 impl Chance {
+    /// A wire between each two of these, with what it always does.
+    pub(super) fn links(&mut self, ends: Vec<[String; 2]>) -> Vec<LinkSpec> {
+        let link = |between| LinkSpec {
+            between,
+            name: None,
+            both: self.steady(),
+            forth: FaultSpec::default(),
+            back: FaultSpec::default(),
+            count: None,
+        };
+        ends.into_iter().map(link).collect()
+    }
+
+    /// What a flow is.
+    pub(super) fn flow_kind(&mut self) -> FlowKind {
+        match self.rng.below(5) {
+            0 => FlowKind::Ping,
+            1 => FlowKind::Udp,
+            2 => FlowKind::Bulk,
+            3 => FlowKind::Request,
+            _ => FlowKind::Churn,
+        }
+    }
+
+    /// A flow from one host to another that has to work.
+    pub(super) fn flow(&mut self, kind: FlowKind, from: u64, to: u64) -> FlowSpec {
+        let rng = &mut self.rng;
+        FlowSpec {
+            kind,
+            from: format!("h{from}"),
+            to: format!("h{to}"),
+            l4_port: None,
+            served_by: None,
+            start: micros(rng.below(1_000_000)),
+            stop: None,
+            every: (kind != FlowKind::Bulk).then(|| millis(20 + rng.below(400))),
+            size: Some(Size(16 + rng.below(1_000))),
+            answer: matches!(kind, FlowKind::Request | FlowKind::Churn).then(|| Size(1 + rng.below(5_000))),
+            bytes: (kind == FlowKind::Bulk).then(|| Size(1 + rng.below(200_000))),
+            expect: Expect::Works,
+            count: None,
+        }
+    }
+
     /// What a wire always does: little enough that everything works nevertheless.
     pub(super) fn steady(&mut self) -> FaultSpec {
         let (rng, faults) = (&mut self.rng, &self.faults);

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use wire::Rng;
 
-use crate::world::{
-    Expect, FaultSpec, FlowKind, FlowSpec, HostSpec, LinkSpec, NodeSpec, Size, Span, WorldSpec,
-};
+use crate::world::{Expect, FlowKind, FlowSpec, HostSpec, LinkSpec, NodeSpec, Span, WorldSpec};
 
 mod faults;
 mod overlay;
@@ -100,6 +98,10 @@ fn features(rng: &mut Rng) -> Features {
         filtering: ["endpoint-independent", "address-dependent", "address-and-port-dependent"]
             [usize::try_from(rng.below(3)).expect("it is below 3")],
     }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("it is an index")
 }
 
 fn millis(millis: u64) -> Span {
@@ -226,15 +228,7 @@ impl Drawing {
         for node in 1..self.features.nodes {
             ends.push([format!("s{}:east", node - 1), format!("s{node}:west")]);
         }
-        let link = |between| LinkSpec {
-            between,
-            name: None,
-            both: self.chance.steady(),
-            forth: FaultSpec::default(),
-            back: FaultSpec::default(),
-            count: None,
-        };
-        ends.into_iter().map(link).collect()
+        self.chance.links(ends)
     }
 
     fn flows(&mut self) -> Vec<FlowSpec> {
@@ -246,26 +240,9 @@ impl Drawing {
         let hosts = self.hosts.len() as u64;
         let from = self.chance.rng.below(hosts);
         let to = (from + 1 + self.chance.rng.below(hosts - 1)) % hosts;
-        let index = |host: u64| usize::try_from(host).expect("it is an index");
-        let kinds = [FlowKind::Ping, FlowKind::Udp, FlowKind::Bulk, FlowKind::Request, FlowKind::Churn];
-        let kind = kinds[index(self.chance.rng.below(5))];
+        let kind = self.chance.flow_kind();
         let where_to = self.chance.rng.below(4);
-        let mut flow = FlowSpec {
-            kind,
-            from: format!("h{from}"),
-            to: format!("h{to}"),
-            l4_port: None,
-            served_by: None,
-            start: micros(self.chance.rng.below(1_000_000)),
-            stop: None,
-            every: (kind != FlowKind::Bulk).then(|| millis(20 + self.chance.rng.below(400))),
-            size: Some(Size(16 + self.chance.rng.below(1_000))),
-            answer: matches!(kind, FlowKind::Request | FlowKind::Churn)
-                .then(|| Size(1 + self.chance.rng.below(5_000))),
-            bytes: (kind == FlowKind::Bulk).then(|| Size(1 + self.chance.rng.below(200_000))),
-            expect: Expect::Works,
-            count: None,
-        };
+        let mut flow = self.chance.flow(kind, from, to);
         let Features { has_uplink, has_v6, is_routed, is_isolated, .. } = self.features;
         let is_v6 = has_v6 && self.chance.rng.chance(1, 2);
         let published = self.published().filter(|_| self.features.has_published && !self.is_published_used);

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use wire::Rng;
 
 use super::faults::{Chance, faults};
-use super::{HEAL_WITHIN_MS, HEALED_MS, mac, micros, millis, nodes};
-use crate::world::{Expect, FaultSpec, FlowKind, FlowSpec, HostSpec, LinkSpec, NodeSpec, Size, WorldSpec};
+use super::{HEAL_WITHIN_MS, HEALED_MS, index, mac, millis, nodes};
+use crate::world::{Expect, FlowKind, FlowSpec, HostSpec, LinkSpec, NodeSpec, WorldSpec};
 
 /// How packets travel between hosts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,10 +81,6 @@ pub(super) fn world(seed: u64, mut rng: Rng) -> WorldSpec {
         at,
         flow: drawing.flows(),
     }
-}
-
-fn index(number: u64) -> usize {
-    usize::try_from(number).expect("it is an index")
 }
 
 impl Drawing {
@@ -182,15 +178,7 @@ impl Drawing {
                 ends.push([format!("s{node}"), "underlay".to_owned()]);
             }
         }
-        let link = |between| LinkSpec {
-            between,
-            name: None,
-            both: self.chance.steady(),
-            forth: FaultSpec::default(),
-            back: FaultSpec::default(),
-            count: None,
-        };
-        ends.into_iter().map(link).collect()
+        self.chance.links(ends)
     }
 
     fn flows(&mut self) -> Vec<FlowSpec> {
@@ -202,25 +190,10 @@ impl Drawing {
         let rng = &mut self.chance.rng;
         let count = self.stations.len() as u64;
         let from = rng.below(count);
-        let to = index((from + 1 + rng.below(count - 1)) % count);
-        let kinds = [FlowKind::Ping, FlowKind::Udp, FlowKind::Bulk, FlowKind::Request, FlowKind::Churn];
-        let kind = kinds[index(rng.below(5))];
-        let mut flow = FlowSpec {
-            kind,
-            from: format!("h{from}"),
-            to: format!("h{to}"),
-            l4_port: None,
-            served_by: None,
-            start: micros(rng.below(1_000_000)),
-            stop: None,
-            every: (kind != FlowKind::Bulk).then(|| millis(20 + rng.below(400))),
-            size: Some(Size(16 + rng.below(1_000))),
-            answer: matches!(kind, FlowKind::Request | FlowKind::Churn).then(|| Size(1 + rng.below(5_000))),
-            bytes: (kind == FlowKind::Bulk).then(|| Size(1 + rng.below(200_000))),
-            expect: Expect::Works,
-            count: None,
-        };
-        let (from, to) = (&self.stations[index(from)], &self.stations[to]);
+        let to = (from + 1 + rng.below(count - 1)) % count;
+        let kind = self.chance.flow_kind();
+        let mut flow = self.chance.flow(kind, from, to);
+        let (from, to) = (&self.stations[index(from)], &self.stations[index(to)]);
         match (from.of, to.of) {
             (Of::Overlay, Of::Overlay) => {}
             (Of::Tenant(own), Of::Tenant(other)) if own == other => {}
