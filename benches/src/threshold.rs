@@ -35,7 +35,7 @@ enum Bound {
 }
 
 /// All promises. "×" is a ratio of medians of one run.
-pub const THRESHOLDS: [Threshold; 41] = {
+pub const THRESHOLDS: [Threshold; 42] = {
     use Bound::{AtLeast, AtMost, Below};
     use Metric::{
         Bulk1, Bulk4, ClosedP50, FloodHalfDatagrams, FloodScanInside, FloodScanOutside, FloodScanSubnets,
@@ -43,7 +43,7 @@ pub const THRESHOLDS: [Threshold; 41] = {
     };
     use Subject::{
         Bridge, CopyLoop, KernelVxlan, LinuxNat, OvsTap, Tapestry, TapestryRecorded, TapestryUdp,
-        TapestryVxlan, Vde,
+        TapestryTunnelGso, TapestryVxlan, Vde,
     };
     const fn ratio(metric: Metric, against: Subject, bound: Bound) -> Threshold {
         Threshold { what: What::Ratio(metric, against), bound }
@@ -82,6 +82,7 @@ pub const THRESHOLDS: [Threshold; 41] = {
         flood(FloodHalfDatagrams),
         flood(FloodScanSubnets),
         between(Bulk1, TapestryVxlan, KernelVxlan, AtLeast(0.6)),
+        between(Bulk1, TapestryTunnelGso, KernelVxlan, AtLeast(0.9)),
         between(Bulk1, TapestryUdp, TapestryVxlan, AtLeast(0.9)),
         between(Frames64, TapestryVxlan, KernelVxlan, AtLeast(0.8)),
         between(Bulk1, TapestryRecorded, Tapestry, AtLeast(0.85)),

@@ -42,6 +42,8 @@ pub struct Compiled {
     pub spin: Duration,
     /// Whether workers join small frames of one flow.
     pub gro: bool,
+    /// Whether super-segments are to leave VXLAN tunnels whole.
+    pub tunnel_gso: bool,
     /// What the configuration asks for and this version does not do, a sentence each.
     pub not_in_force: Vec<String>,
     /// By id, the names of `ports`: listings of stations ask for one each.
@@ -179,6 +181,7 @@ pub fn compile(config: &Config, ids: &mut Ids) -> Compiled {
         workers: usize::from(config.workers),
         spin: Duration::from_micros(u64::from(config.spin_us)),
         gro: config.gro,
+        tunnel_gso: config.tunnel_gso,
         not_in_force: force::not_in_force(config),
     }
 }

@@ -42,6 +42,8 @@ pub struct Changes {
     pub spin: bool,
     /// Whether joining of small frames has been switched on or off.
     pub gro: bool,
+    /// Whether super-segments are to leave tunnels in another way.
+    pub tunnel_gso: bool,
 }
 
 impl Changes {
@@ -63,6 +65,7 @@ pub fn diff(old: &Compiled, new: &Compiled) -> Changes {
         workers: old.workers != new.workers,
         spin: old.spin != new.spin,
         gro: old.gro != new.gro,
+        tunnel_gso: old.tunnel_gso != new.tunnel_gso,
     }
 }
 

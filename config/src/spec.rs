@@ -30,6 +30,9 @@ pub struct Document {
     pub spin_us: u16,
     /// Whether small frames of one flow that wait together become a super-segment (generic receive offload); default true.
     pub gro: bool,
+    /// Whether super-segments leave VXLAN tunnels whole, cut by the kernel as late as it can (UDP-tunnel GSO, Linux 6.17);
+    /// default false: cut here, and sent by sockets.
+    pub tunnel_gso: bool,
     /// Broadcast domains by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub network: BTreeMap<String, NetworkSpec>,
@@ -68,6 +71,7 @@ impl Default for Document {
             workers: 1,
             spin_us: 20,
             gro: true,
+            tunnel_gso: false,
             network: BTreeMap::new(),
             port: BTreeMap::new(),
             station: Vec::new(),

@@ -247,7 +247,8 @@ pub struct UnderlayInfo {
     pub local: String,
     /// What its datagrams carry: `vxlan`, or `udp` for bare packets as flannel's UDP backend has them.
     pub format: String,
-    /// How datagrams leave: `gso`, many a message that the kernel cuts, or `single`, because the kernel refused to.
+    /// How datagrams leave: `tunnel-gso`, super-segments whole; `gso`, many a message that the kernel cuts; or `single`,
+    /// because the kernel refused to.
     pub send: String,
     /// How they come: `gro`, many a message that the kernel has joined, or `single`.
     pub receive: String,

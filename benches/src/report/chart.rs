@@ -103,6 +103,7 @@ fn colour(subject: Subject) -> &'static str {
         | Subject::TapestryRecorded
         | Subject::TapestryNat
         | Subject::TapestryVxlan
+        | Subject::TapestryTunnelGso
         | Subject::TapestryUdp => "#00796b",
         Subject::CopyLoop | Subject::TunTap => "#bdbdbd",
         Subject::Bridge

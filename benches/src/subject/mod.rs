@@ -54,7 +54,9 @@ pub enum Subject {
     LinuxNat,
     /// Two hosts, `tapestry run` on each, joined by VXLAN over a UDP socket.
     TapestryVxlan,
-    /// The same by flannel's UDP format.
+    /// The same, super-segments leaving whole (`tunnel_gso`).
+    TapestryTunnelGso,
+    /// Two hosts, `tapestry run` on each, joined by flannel's UDP format.
     TapestryUdp,
     /// Two hosts joined by the kernel's VXLAN as flanneld makes it.
     KernelVxlan,
@@ -62,7 +64,7 @@ pub enum Subject {
 
 impl Subject {
     /// All of them, as reports list them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Tapestry,
         Self::TapestryRecorded,
         Self::CopyLoop,
@@ -74,6 +76,7 @@ impl Subject {
         Self::TapestryNat,
         Self::LinuxNat,
         Self::TapestryVxlan,
+        Self::TapestryTunnelGso,
         Self::TapestryUdp,
         Self::KernelVxlan,
     ];
@@ -92,6 +95,7 @@ impl Subject {
             Self::TapestryNat => "tapestry-nat",
             Self::LinuxNat => "linux-nat",
             Self::TapestryVxlan => "tapestry-vxlan",
+            Self::TapestryTunnelGso => "tapestry-tunnel-gso",
             Self::TapestryUdp => "tapestry-udp",
             Self::KernelVxlan => "kernel-vxlan",
         }
@@ -123,6 +127,7 @@ impl Subject {
             Self::TapestryVxlan => {
                 "two hosts, `tapestry run` with one worker on each, VXLAN over a UDP socket"
             }
+            Self::TapestryTunnelGso => "the same with `tunnel_gso = true`, TCP super-segments leaving whole",
             Self::TapestryUdp => "two hosts, `tapestry run` with one worker on each, flannel's UDP format",
             Self::KernelVxlan => "two hosts, the kernel's VXLAN as flanneld makes it, pods behind veth",
         }
@@ -132,7 +137,9 @@ impl Subject {
     pub fn path(self) -> Path {
         match self {
             Self::TapestryNat | Self::LinuxNat => Path::Routed,
-            Self::TapestryVxlan | Self::TapestryUdp | Self::KernelVxlan => Path::Tunnelled,
+            Self::TapestryVxlan | Self::TapestryTunnelGso | Self::TapestryUdp | Self::KernelVxlan => {
+                Path::Tunnelled
+            }
             Self::Tapestry
             | Self::TapestryRecorded
             | Self::CopyLoop
@@ -152,6 +159,7 @@ impl Subject {
                 | Self::TapestryRecorded
                 | Self::TapestryNat
                 | Self::TapestryVxlan
+                | Self::TapestryTunnelGso
                 | Self::TapestryUdp
         )
     }
@@ -166,6 +174,7 @@ impl Subject {
             | Self::TapestryRecorded
             | Self::TapestryNat
             | Self::TapestryVxlan
+            | Self::TapestryTunnelGso
             | Self::TapestryUdp => process::first_line(&programs.tapestry, "--version"),
             Self::CopyLoop => Ok(format!("tapestry {}", env!("CARGO_PKG_VERSION"))),
             Self::TunTap => Ok("tun-tap 0.1".to_owned()),
@@ -195,8 +204,9 @@ impl Subject {
             Self::Vde => vde::start(site),
             Self::TapestryNat => switch::start_nat(site, &programs.tapestry),
             Self::LinuxNat => linux_router::start(site),
-            Self::TapestryVxlan => switch::start_overlay(site, &programs.tapestry, "vxlan", 8472),
-            Self::TapestryUdp => switch::start_overlay(site, &programs.tapestry, "udp", 8285),
+            Self::TapestryVxlan => switch::start_overlay(site, &programs.tapestry, &switch::VXLAN),
+            Self::TapestryTunnelGso => switch::start_overlay(site, &programs.tapestry, &switch::TUNNEL_GSO),
+            Self::TapestryUdp => switch::start_overlay(site, &programs.tapestry, &switch::UDP),
             Self::KernelVxlan => kernel_vxlan::start(site),
         }
     }

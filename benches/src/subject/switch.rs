@@ -44,14 +44,26 @@ pub(super) fn start_nat(site: &Site, program: &Path) -> io::Result<Running> {
     Ok(Running::of(vec![switch]))
 }
 
-/// Two hosts with a switch each, joined by an overlay of this backend.
-pub(super) fn start_overlay(site: &Site, program: &Path, backend: &str, l4_port: u16) -> io::Result<Running> {
+/// How two hosts are joined.
+pub(super) struct Overlay {
+    backend: &'static str,
+    l4_port: u16,
+    tunnel_gso: bool,
+}
+
+pub(super) const VXLAN: Overlay = Overlay { backend: "vxlan", l4_port: 8472, tunnel_gso: false };
+pub(super) const TUNNEL_GSO: Overlay = Overlay { tunnel_gso: true, ..VXLAN };
+pub(super) const UDP: Overlay = Overlay { backend: "udp", l4_port: 8285, tunnel_gso: false };
+
+/// Two hosts with a switch each, joined by an overlay.
+pub(super) fn start_overlay(site: &Site, program: &Path, overlay: &Overlay) -> io::Result<Running> {
+    let Overlay { backend, l4_port, tunnel_gso } = overlay;
     let mut switches = Vec::new();
     for (number, (host, local, pod)) in (1_u8..).zip(site.hosts()) {
         let other = 3 - number;
         let remote = Site::HOSTS[usize::from(other) - 1];
         let text = format!(
-            "workers = 1\n\n[network.bench]\nsubnet = [\"10.244.{number}.0/24\"]\ngateway = [\"10.244.{number}.1\"]\n\
+            "workers = 1\ntunnel_gso = {tunnel_gso}\n\n[network.bench]\nsubnet = [\"10.244.{number}.0/24\"]\ngateway = [\"10.244.{number}.1\"]\n\
              mtu = {}\n{}\n[overlay]\nbackend = \"{backend}\"\nvni = 1\nport = {l4_port}\nlocal = \"{local}\"\n\
              mac = \"0e:2a:00:00:00:0{number}\"\nregistry = \"static\"\nnetwork = \"bench\"\n\n[[overlay.peer]]\n\
              subnet = \"10.244.{other}.0/24\"\nendpoint = \"{remote}\"\nmac = \"0e:2a:00:00:00:0{other}\"\n",

@@ -13,7 +13,11 @@ use wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, HEADER_LEN,
 use wire::flow;
 
 use super::Steering;
-use crate::sys::bpf::{self, Instruction};
+use crate::sys::bpf::assembly::{
+    ADD, ADD_REGISTER, AND, Assembly, BYTE, HALF, JUMP, JUMP_IF_EQUAL, JUMP_UNLESS_EQUAL, MODULO, MOVE,
+    MULTIPLY_REGISTER, R0, R1, R6, R7, R8, R9, SHIFT_LEFT, SHIFT_RIGHT, XOR_REGISTER,
+};
+use crate::sys::bpf::{self, Instruction, Kind};
 use crate::sys::{tried, tun};
 
 /// Attaches the program if there is a choice to make.
@@ -28,7 +32,8 @@ pub(super) fn attach(device: BorrowedFd<'_>, queues: u16) -> Steering {
 }
 
 fn try_attach(device: BorrowedFd<'_>, queues: u16) -> io::Result<()> {
-    let program = bpf::load_socket_filter(&program(queues)).map_err(tried("loading the steering program"))?;
+    let program = bpf::load(Kind::SocketFilter, "tapestry_steer", &program(queues))
+        .map_err(tried("loading the steering program"))?;
     tun::set_steering(device, program.as_fd()).map_err(tried("attaching the steering program"))
 }
 
@@ -40,37 +45,6 @@ const _: () = assert!(L3_UNTAGGED as usize == HEADER_LEN && L3_TAGGED as usize =
 /// Protocol numbers.
 const TCP: i32 = 6;
 const UDP: i32 = 17;
-
-const R0: u8 = 0;
-const R1: u8 = 1;
-const R6: u8 = 6;
-const R7: u8 = 7;
-const R8: u8 = 8;
-const R9: u8 = 9;
-
-/// Widths of a packet load (include/uapi/linux/bpf_common.h).
-const WORD: u8 = 0x00;
-const HALF: u8 = 0x08;
-const BYTE: u8 = 0x10;
-
-/// Operation codes (include/uapi/linux/bpf.h, Documentation/bpf/standardization/instruction-set.rst).
-const LOAD_ABSOLUTE: u8 = 0x20;
-const LOAD_INDIRECT: u8 = 0x40;
-const LOAD_IMMEDIATE_64: u8 = 0x18;
-const MOVE: u8 = 0xb7;
-const MOVE_REGISTER: u8 = 0xbf;
-const ADD: u8 = 0x07;
-const ADD_REGISTER: u8 = 0x0f;
-const AND: u8 = 0x57;
-const SHIFT_LEFT: u8 = 0x67;
-const SHIFT_RIGHT: u8 = 0x77;
-const MULTIPLY_REGISTER: u8 = 0x2f;
-const MODULO: u8 = 0x97;
-const XOR_REGISTER: u8 = 0xaf;
-const JUMP: u8 = 0x05;
-const JUMP_IF_EQUAL: u8 = 0x15;
-const JUMP_UNLESS_EQUAL: u8 = 0x55;
-const EXIT: u8 = 0x95;
 
 /// Where a jump can go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,79 +116,4 @@ fn program(queues: u16) -> Vec<Instruction> {
     code.copy(R0, R8);
     code.exit();
     code.finish()
-}
-
-/// Instructions, and the jumps among them whose target is a label.
-#[derive(Default)]
-struct Assembly {
-    code: Vec<Instruction>,
-    labels: Vec<(Label, usize)>,
-    jumps: Vec<(Label, usize)>,
-}
-
-impl Assembly {
-    fn push(&mut self, code: u8, dst: u8, src: u8, immediate: i32) {
-        self.code.push(Instruction { code, registers: src << 4 | dst, offset: 0, immediate });
-    }
-
-    /// R0 = the octets at `at`, counted from the frame's start.
-    fn load_absolute(&mut self, width: u8, at: i32) {
-        self.push(LOAD_ABSOLUTE | width, 0, 0, at);
-    }
-
-    /// R0 = the octets at `at`, counted from R7.
-    fn load(&mut self, width: u8, at: i32) {
-        self.push(LOAD_INDIRECT | width, 0, R7, at);
-    }
-
-    fn immediate(&mut self, code: u8, dst: u8, value: i32) {
-        self.push(code, dst, 0, value);
-    }
-
-    fn register(&mut self, code: u8, dst: u8, src: u8) {
-        self.push(code, dst, src, 0);
-    }
-
-    fn copy(&mut self, dst: u8, src: u8) {
-        self.register(MOVE_REGISTER, dst, src);
-    }
-
-    /// Two instructions: the lower half, then the upper in one that has nothing else.
-    fn immediate_64(&mut self, dst: u8, value: u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
-        let (low, high) = (value as i32, (value >> 32) as i32);
-        self.push(LOAD_IMMEDIATE_64, dst, 0, low);
-        self.push(0, 0, 0, high);
-    }
-
-    fn fold_words(&mut self, at: &[i32]) {
-        for &at in at {
-            self.load(WORD, at);
-            self.register(XOR_REGISTER, R8, R0);
-        }
-    }
-
-    fn jump(&mut self, code: u8, register: u8, value: i32, to: Label) {
-        self.jumps.push((to, self.code.len()));
-        self.push(code, register, 0, value);
-    }
-
-    fn label(&mut self, label: Label) {
-        self.labels.push((label, self.code.len()));
-    }
-
-    fn exit(&mut self) {
-        self.push(EXIT, 0, 0, 0);
-    }
-
-    /// Fills in the distances, which count from the instruction after the jump.
-    fn finish(mut self) -> Vec<Instruction> {
-        for (label, from) in self.jumps {
-            let to = self.labels.iter().find(|(each, _)| *each == label).map(|(_, at)| *at);
-            let distance = to.expect("every label is placed") - from - 1;
-            self.code[from].offset =
-                i16::try_from(distance).expect("the program is short and jumps forwards");
-        }
-        self.code
-    }
 }

@@ -26,13 +26,14 @@
 //! [`SEND_BUFFER`].
 
 mod batch;
+mod tunnel_gso;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use encap::plan::OUTER_TTL;
 use wire::segment::{Carried, Pieces};
@@ -42,6 +43,7 @@ use crate::sys::clock;
 use crate::sys::datagram::{self, Arrived, MESSAGES_MAX, Message};
 use crate::sys::tried;
 use batch::{Batch, Item, PIECES_MAX, Place, Run};
+use tunnel_gso::{Outside, TunnelGso};
 
 /// Octets that may wait for the worker, half of what the kernel then reckons its own structures in. Beyond it the kernel
 /// drops, counted.
@@ -73,9 +75,14 @@ pub struct Underlay(Arc<Shared>);
 struct Shared {
     /// The first receives; what is to be sent leaves by the others, if there are any.
     sockets: Vec<OwnedFd>,
+    /// What each is bound to.
+    locals: Vec<SocketAddr>,
     carried: Carried,
     has_segments: AtomicBool,
     joins: bool,
+    /// The way for super-segments that leave whole, once it was wanted, and whether it is taken.
+    whole: OnceLock<TunnelGso>,
+    is_whole: AtomicBool,
     troubles: Mutex<BTreeMap<SocketAddr, Trouble>>,
 }
 
@@ -121,7 +128,35 @@ impl Underlay {
             datagram::set_ttl(socket.as_fd(), local.is_ipv6(), OUTER_TTL).map_err(doing())?;
         }
         let has_segments = AtomicBool::new(datagram::takes_segments(sockets[0].as_fd()));
-        Ok(Self(Arc::new(Shared { sockets, carried, has_segments, joins, troubles: Mutex::default() })))
+        let locals = sockets.iter().map(|socket| datagram::local(socket.as_fd())).collect::<io::Result<_>>();
+        Ok(Self(Arc::new(Shared {
+            locals: locals.map_err(doing())?,
+            sockets,
+            carried,
+            has_segments,
+            joins,
+            whole: OnceLock::new(),
+            is_whole: AtomicBool::new(false),
+            troubles: Mutex::default(),
+        })))
+    }
+
+    /// Makes what super-segments need to leave whole ([`tunnel_gso`]), if what is carried are frames. To be called in the
+    /// namespace of the sockets.
+    ///
+    /// # Errors
+    /// If this kernel cannot, or it is not allowed.
+    pub fn prepare_whole(&self) -> io::Result<()> {
+        if matches!(self.0.carried, Carried::Frame(_)) && self.0.whole.get().is_none() {
+            // Who was quicker has made the same.
+            drop(self.0.whole.set(TunnelGso::open()?));
+        }
+        Ok(())
+    }
+
+    /// Whether super-segments leave whole from now on, if that has been prepared.
+    pub fn pass_whole(&self, is_whole: bool) {
+        self.0.is_whole.store(is_whole && self.0.whole.get().is_some(), Ordering::Relaxed);
     }
 
     /// The queues of so many workers, in their order. The first one's receives too.
@@ -129,9 +164,14 @@ impl Underlay {
         (0..workers).map(|worker| UnderlayQueue::new(Arc::clone(&self.0), worker == 0)).collect()
     }
 
-    /// How datagrams leave: `gso`, or `single` where the kernel cannot cut.
+    /// How datagrams leave: `tunnel-gso`, super-segments whole; `gso`, cut by the kernel; or `single` where it cannot.
     pub fn mode(&self) -> &'static str {
-        if self.0.has_segments.load(Ordering::Relaxed) { "gso" } else { "single" }
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        match (is(&self.0.is_whole), is(&self.0.has_segments)) {
+            (true, _) => "tunnel-gso",
+            (false, true) => "gso",
+            (false, false) => "single",
+        }
     }
 
     /// Whether the kernel hands over datagrams joined.
@@ -165,6 +205,26 @@ impl Shared {
             trouble.unreachable += 1;
             trouble.errno = errno;
             trouble.at = clock::now();
+        }
+    }
+
+    /// The way on which a payload leaves whole, if it does.
+    fn whole_way(&self, place: &Place, out: &Outgoing<'_>) -> Option<(&TunnelGso, Outside)> {
+        if !out.payload.offload.is_super_segment() || !self.is_whole.load(Ordering::Relaxed) {
+            return None;
+        }
+        let outside = Outside { from: self.locals[place.socket], to: out.to, ecn: out.ecn };
+        let is_narrow = || self.troubles().get(&out.to).is_some_and(|trouble| trouble.too_long > 0);
+        let way = self.whole.get()?;
+        (TunnelGso::takes(&outside, out.payload) && !is_narrow()).then_some((way, outside))
+    }
+
+    /// The way failed. Sockets have all from now on, unless it only had no room.
+    fn leave_whole_way(&self, error: &io::Error) {
+        let is_full = error.kind() == io::ErrorKind::WouldBlock
+            || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM));
+        if !is_full && self.is_whole.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "super-segments cannot leave tunnels whole: they are cut here, which is slower");
         }
     }
 
@@ -326,9 +386,17 @@ impl UnderlayQueue {
         outgoing: impl Fn(usize) -> Outgoing<'a>,
         mut lost: impl FnMut(usize, &Unsent),
     ) {
+        let shared = Arc::clone(&self.shared);
         for at in 0..count {
             let out = outgoing(at);
             let place = self.place(&out);
+            if let Some((way, outside)) = shared.whole_way(&place, &out) {
+                self.flush(&outgoing, &mut lost); // What came before it leaves before it.
+                match way.send(&outside, out.payload) {
+                    Ok(()) => continue,
+                    Err(error) => shared.leave_whole_way(&error),
+                }
+            }
             let pieces = match Pieces::of(out.payload, self.shared.carried) {
                 Ok(Some(pieces)) => pieces,
                 Ok(None) => {
@@ -377,6 +445,9 @@ impl UnderlayQueue {
         outgoing: &impl Fn(usize) -> Outgoing<'a>,
         lost: &mut impl FnMut(usize, &Unsent),
     ) {
+        if self.batch.is_empty() {
+            return;
+        }
         let mut batch = std::mem::take(&mut self.batch); // Its room comes back below.
         batch.lay_out();
         let slices_of = |item: &Item| {

@@ -113,7 +113,7 @@ impl Supervisor {
                 Err(error) => mark_failed(state, &name, error.to_string()),
             }
         }
-        self.share(state, opened, has_new_workers);
+        self.share(state, opened, (has_new_workers, compiled.tunnel_gso));
         let refused = self.workers.configure(&plan, attaching, state.generation);
         for name in &steps.gone {
             state.devices.remove(name); // The plan without it has closed it.

@@ -68,19 +68,27 @@ pub(super) fn open(state: &State, compiled: &Compiled) -> Result<BTreeMap<Underl
                 change::refused(&format!("underlay {}", plan.local), &error).next(hint)
             })?,
         };
+        if compiled.tunnel_gso {
+            underlay.prepare_whole().map_err(|error| {
+                change::refused(&format!("tunnel_gso at underlay {}", plan.local), &error)
+                    .next("leave tunnel_gso out: super-segments are then cut here and sent by sockets")
+            })?;
+        }
         all.insert(plan.id, (plan, underlay));
     }
     Ok(all)
 }
 
 impl Supervisor {
-    /// Gives workers the underlays: all if the workers are others than before, else the new ones.
+    /// Gives workers the underlays: all if the workers are others than before, else the new ones. Super-segments leave
+    /// them whole or not.
     pub(super) fn share(
         &self,
         state: &mut State,
         wanted: BTreeMap<UnderlayId, Opened>,
-        has_new_workers: bool,
+        (has_new_workers, is_whole): (bool, bool),
     ) {
+        wanted.values().for_each(|(_, underlay)| underlay.pass_whole(is_whole));
         let is_new = |(id, (plan, _)): &(&UnderlayId, &Opened)| {
             has_new_workers
                 || state
@@ -148,13 +156,20 @@ fn trouble((remote, trouble): (SocketAddr, Trouble)) -> TroubleInfo {
 
 /// What is worse than it could be.
 pub(super) fn warnings(state: &State) -> impl Iterator<Item = Warning> {
-    let slow = state.underlays.values().filter(|(_, underlay)| underlay.mode() != "gso");
-    slow.map(|(plan, _)| Warning {
-        text: format!(
-            "underlay {}: the kernel does not cut datagrams, they are sent one by one, slower",
-            plan.local
-        ),
-        next: "an interface with checksum offload, or a newer kernel, lets it".to_owned(),
+    let wants_whole = state.compiled.tunnel_gso;
+    state.underlays.values().filter_map(move |(plan, underlay)| {
+        let (what, next) = match (underlay.mode(), plan.format) {
+            ("single", _) => (
+                "the kernel does not cut datagrams, they are sent one by one, slower",
+                "an interface with checksum offload, or a newer kernel, lets it",
+            ),
+            ("gso", Format::Vxlan) if wants_whole => (
+                "super-segments cannot leave whole any more and are cut here, slower",
+                "the log says why; `tapestry apply` tries again",
+            ),
+            _ => return None,
+        };
+        Some(Warning { text: format!("underlay {}: {what}", plan.local), next: next.to_owned() })
     })
 }
 

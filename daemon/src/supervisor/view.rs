@@ -371,6 +371,7 @@ pub(super) fn changes(changes: &Changes) -> Vec<String> {
         ("workers", changes.workers),
         ("spin_us", changes.spin),
         ("gro", changes.gro),
+        ("tunnel_gso", changes.tunnel_gso),
     ];
     let rest = rest.into_iter().filter(|&(_, differs)| differs).map(|(what, _)| what);
     let rest = changes.router.iter().copied().chain(rest).map(|what| format!("~ {what}"));

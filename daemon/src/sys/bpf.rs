@@ -1,12 +1,35 @@
-//! Loading a small eBPF program without a compiler or libbpf: bpf(2) with instructions that we wrote ourselves.
+//! Loading a small eBPF program without a compiler or libbpf: bpf(2) with instructions that we wrote ourselves
+//! ([`assembly`]).
+
+pub mod assembly;
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// `BPF_PROG_LOAD` (include/uapi/linux/bpf.h).
+/// Commands of bpf(2) (include/uapi/linux/bpf.h).
 const BPF_PROG_LOAD: libc::c_int = 5;
-const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
+const BPF_LINK_CREATE: libc::c_int = 28;
+/// `BPF_TCX_INGRESS`: frames that an interface receives, before the stack has them (Linux 6.6).
+const BPF_TCX_INGRESS: u32 = 46;
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It looks at packets and says a number (`BPF_PROG_TYPE_SOCKET_FILTER`).
+    SocketFilter,
+    /// It says what becomes of an interface's frames (`BPF_PROG_TYPE_SCHED_CLS`).
+    Classifier,
+}
+
+impl Kind {
+    const fn number(self) -> u32 {
+        match self {
+            Self::SocketFilter => 1,
+            Self::Classifier => 3,
+        }
+    }
+}
 
 /// Octets of the verifier's explanation that are kept.
 const LOG_LEN: usize = 64 * 1024;
@@ -40,30 +63,64 @@ struct Load {
     name: [u8; 16],
 }
 
+/// The part of `union bpf_attr` that attaching a program reads.
+#[repr(C)]
+struct Attach {
+    program: u32,
+    interface: u32,
+    kind: u32,
+    flags: u32,
+    relative: u32,
+    padding: u32,
+    expected_revision: u64,
+}
+
+const _: () = assert!(size_of::<Attach>() == 32, "as the kernel lays it out");
 const _: () =
     assert!(size_of::<Instruction>() == 8 && size_of::<Load>() == 64, "as the kernel lays them out");
 
-/// Loads a socket filter. On refusal the verifier's last line is part of the error.
+/// Loads a program under a name of at most 15 octets. On refusal the verifier's last line is part of the error.
 ///
 /// # Errors
 /// EPERM without CAP_BPF (or CAP_SYS_ADMIN), ENOSYS without bpf(2), EACCES or EINVAL if the verifier refuses.
-pub fn load_socket_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
-    let first = match load(program, &mut []) {
+pub fn load(kind: Kind, name: &str, program: &[Instruction]) -> io::Result<OwnedFd> {
+    let first = match try_load(kind, name, program, &mut []) {
         Ok(loaded) => return Ok(loaded),
         Err(error) => error,
     };
     let mut log = vec![0; LOG_LEN];
-    match load(program, &mut log) {
+    match try_load(kind, name, program, &mut log) {
         Ok(loaded) => Ok(loaded),
         Err(_) => Err(explained(first, &log)),
     }
 }
 
-fn load(program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
+/// Lets a classifier decide about what the interface of this number receives, until the returned link is closed. It
+/// belongs to the namespace of the calling thread.
+///
+/// # Errors
+/// EINVAL on a kernel older than 6.6, ENODEV without the interface, EPERM without CAP_NET_ADMIN.
+pub fn attach_to_ingress(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
+    let attributes = Attach {
+        program: u32::try_from(program.as_raw_fd()).expect("an open descriptor is not negative"),
+        interface,
+        kind: BPF_TCX_INGRESS,
+        flags: 0,
+        relative: 0,
+        padding: 0,
+        expected_revision: 0,
+    };
+    // SAFETY: the kernel reads `attributes`, which outlives the call and is as long as is said.
+    let returned =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attributes, size_of::<Attach>()) };
+    descriptor(returned)
+}
+
+fn try_load(kind: Kind, name: &str, program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
     let too_long = |_| io::Error::from_raw_os_error(libc::E2BIG);
     let license: &CStr = c"Dual MIT/GPL";
     let mut attributes = Load {
-        program_type: BPF_PROG_TYPE_SOCKET_FILTER,
+        program_type: kind.number(),
         instruction_count: u32::try_from(program.len()).map_err(too_long)?,
         instructions: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
@@ -72,12 +129,19 @@ fn load(program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
         log: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
         kernel_version: 0,
         flags: 0,
-        name: *b"tapestry_steer\0\0",
+        name: [0; 16],
     };
+    let len = name.len().min(attributes.name.len() - 1);
+    attributes.name[..len].copy_from_slice(&name.as_bytes()[..len]);
     // SAFETY: the kernel reads `attributes` and, through its addresses, `program` and `license`, and writes at most
     // `log_size` octets to `log`; all four outlive the call and are as long as the counts beside them say.
     let returned =
         unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw mut attributes, size_of::<Load>()) };
+    descriptor(returned)
+}
+
+/// What a call returned that makes a descriptor.
+fn descriptor(returned: libc::c_long) -> io::Result<OwnedFd> {
     let Ok(descriptor) = i32::try_from(returned) else {
         return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
     };

@@ -37,6 +37,10 @@ pub const TUN_F_TSO_ECN: u32 = 0x08;
 pub const TUN_F_USO4: u32 = 0x20;
 /// The reader takes UDPv6 super-segments (Linux 6.2; only together with [`TUN_F_USO4`]).
 pub const TUN_F_USO6: u32 = 0x40;
+/// The reader takes TCP super-segments inside UDP tunnels (Linux 6.17; the virtio header has 24 octets).
+pub const TUN_F_UDP_TUNNEL_GSO: u32 = 0x80;
+/// And with an outer UDP checksum; only together with [`TUN_F_UDP_TUNNEL_GSO`].
+pub const TUN_F_UDP_TUNNEL_GSO_CSUM: u32 = 0x100;
 
 /// Octets of an interface name, its closing zero included.
 pub const IFNAMSIZ: usize = 16;

@@ -110,6 +110,56 @@ pub(crate) fn kernel_vxlan(cable: &Cable, family: Family) {
     ip(&cable.far, &["link", "set", "dev", "lan", "up"]).unwrap();
 }
 
+/// Frames and octets that the far end's interface has received.
+fn arrived(cable: &Cable) -> (u64, u64) {
+    let text = cable.far.run(|| fs::read_to_string("/proc/thread-self/net/dev")).unwrap().unwrap();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
+    let mut counts = line.split_whitespace().map(|count| count.parse::<u64>().unwrap());
+    let octets = counts.next().unwrap();
+    (counts.next().unwrap(), octets)
+}
+
+/// Octets a frame of what arrives at the far end while `each` happens.
+fn arriving_len(cable: &Cable, each: impl FnOnce()) -> u64 {
+    let before = arrived(cable);
+    each();
+    let after = arrived(cable);
+    (after.1 - before.1) / (after.0 - before.0)
+}
+
+#[test]
+fn super_segments_leave_whole_until_the_way_is_closed_and_by_sockets_then() {
+    if !able() {
+        return;
+    }
+    for family in FAMILIES {
+        let Some(cable) = Cable::new() else { return };
+        kernel_vxlan(&cable, family);
+        let pod = namespace("pod");
+        let config = stretched(&pod, 2, family, family.host, &[family.far]);
+        let daemon = Daemon::start_in(cable.host.clone(), &config);
+        let file = daemon.directory.path().join("other.toml");
+        fs::write(&file, format!("tunnel_gso = true\n{config}")).unwrap();
+        let send = || daemon.json(&["status"])["underlays"][0]["send"].clone();
+        assert_eq!(send(), "gso");
+        let cut = arriving_len(&cable, || transfer(&pod, &cable.far, "10.9.0.1:0"));
+        daemon.order(&["apply", file.to_str().unwrap()]);
+        assert_eq!(send(), "tunnel-gso");
+        for (to_kernel, to_pod) in [("10.9.0.1:0", "10.9.0.2:0"), ("[fd00:9::1]:0", "[fd00:9::2]:0")] {
+            let whole = arriving_len(&cable, || transfer(&pod, &cable.far, to_kernel));
+            assert!(whole > 3_000 && whole > cut, "{whole} octets a frame, {cut} by sockets");
+            transfer(&cable.far, &pod, to_pod);
+        }
+        let links = ip(&cable.host, &["-o", "link"]).unwrap();
+        let device = links.split([' ', ':']).find(|word| word.starts_with("tapestry")).unwrap();
+        ip(&cable.host, &["link", "set", "dev", device, "down"]).unwrap();
+        transfer(&pod, &cable.far, "10.9.0.1:0");
+        assert_eq!(send(), "gso");
+        let status = daemon.json(&["status"]);
+        assert!(status["warnings"].to_string().contains("cannot leave whole"), "{status:#}");
+    }
+}
+
 #[test]
 fn a_kernel_vxlan_device_is_a_peer() {
     if !able() {

@@ -93,6 +93,10 @@ impl Batch {
         self.segments_max = if joins { SEGMENTS_MAX } else { 1 };
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.items.len() == PIECES_MAX
     }
