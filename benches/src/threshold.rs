@@ -42,8 +42,8 @@ pub const THRESHOLDS: [Threshold; 42] = {
         FloodSynInside, FloodSynOutside, Frames64,
     };
     use Subject::{
-        Bridge, CopyLoop, KernelVxlan, LinuxNat, OvsTap, Tapestry, TapestryRecorded, TapestryUdp,
-        TapestryTunnelGso, TapestryVxlan, Vde,
+        Bridge, CopyLoop, KernelVxlan, LinuxNat, OvsTap, Tapestry, TapestryRecorded, TapestryTunnelGso,
+        TapestryUdp, TapestryVxlan, Vde,
     };
     const fn ratio(metric: Metric, against: Subject, bound: Bound) -> Threshold {
         Threshold { what: What::Ratio(metric, against), bound }
