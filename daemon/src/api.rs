@@ -156,6 +156,9 @@ pub struct Status {
     /// The sockets that tunnels speak through.
     #[serde(default)]
     pub underlays: Vec<UnderlayInfo>,
+    /// The recordings that run, in the order in which they began.
+    #[serde(default)]
+    pub recordings: Vec<RecordingInfo>,
     /// Where the overlay's hosts learn of each other, if not from the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<RegistryInfo>,
@@ -579,6 +582,9 @@ mod tests {
     fn words_in_json_and_in_tables_are_the_same() {
         for state in [PortState::Up, PortState::Down, PortState::Failed] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for destination in [Destination::Reader, Destination::Folder, Destination::FlightRecorder] {
+            assert_eq!(serde_json::to_value(destination).unwrap(), destination.as_str());
         }
         for kind in [StationKind::Learned, StationKind::Static, StationKind::Own] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());

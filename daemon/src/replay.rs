@@ -146,9 +146,11 @@ fn show_recorded(told: &Recorded) -> String {
     if *missed > 0 {
         text += &format!("{missed} events could not be kept in time and are not in the recording\n");
     }
-    if *ended == "cut-off" {
-        text += "the recording was cut off or damaged; it was replayed to its last whole record\n";
-    }
+    text += match *ended {
+        "cut-off" => "the recording was cut off or damaged; it was replayed to its last whole record\n",
+        "overrun" => "the recording has its end\n",
+        _ => "the recording is whole\n",
+    };
     if let Some(difference) = difference {
         text += &format!("differs: {difference}\n");
     }

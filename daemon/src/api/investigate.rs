@@ -9,7 +9,7 @@ pub use sim::trace::{Explained, Leaving, Line, Question, Verdict};
 use wire::PortId;
 
 use super::ApiError;
-pub use crate::worker::record::{OpenSink, Origins, Recording, Sink};
+pub use crate::worker::record::{Destination, OpenSink, Origins, Recording, Sink};
 pub use crate::worker::tap::{Next, Sighting, Sightings, Way};
 
 /// Octets kept of a captured frame unless less is asked for: all of it.
@@ -45,6 +45,30 @@ pub struct RecordRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ms: Option<u64>,
 }
+
+/// A recording that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingInfo {
+    /// Its number, which no other has while the switch runs.
+    pub number: u64,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Since when, RFC 3339 in UTC with milliseconds.
+    pub since: String,
+    /// Octets written so far; of the flight recorder those that it has.
+    pub octets: u64,
+    /// Octets that the flight recorder may have, beyond the tables of its last segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub octets_max: Option<u64>,
+    /// Events that could not be kept so far.
+    pub missed: u64,
+    /// Workers' parts that have ended because they could not be written; the log says why.
+    #[serde(default)]
+    pub failed: u64,
+}
+
+/// The header of a recording's answer that has its number, for `DELETE /v1/recordings/NUMBER`.
+pub const RECORDING_NUMBER: &str = "tapestry-recording";
 
 /// Which frames to show.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -79,11 +79,24 @@ impl<'a> Client<'a> {
         &self,
         path: &str,
         value: &impl Serialize,
+        each: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.stream_from(path, value, |_| Ok(()), each)
+    }
+
+    /// The same, and shows the answer's head to `begins` before.
+    pub(super) fn stream_from(
+        &self,
+        path: &str,
+        value: &impl Serialize,
+        begins: impl FnOnce(&HeaderMap) -> Result<(), Failure>,
         mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let json = serde_json::to_vec(value).expect("requests have only string keys");
         self.runtime.block_on(async {
-            let mut body = self.request(Method::POST, path, Payload::from(json)).await?.into_body();
+            let response = self.request(Method::POST, path, Payload::from(json)).await?;
+            begins(response.headers())?;
+            let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| self.unreachable(&error.to_string()))?;
                 if let Ok(data) = frame.into_data() {

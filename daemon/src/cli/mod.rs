@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod failure;
 mod fault;
+mod interrupt;
 mod options;
 mod peer;
 mod record;

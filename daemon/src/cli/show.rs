@@ -2,8 +2,8 @@
 
 use super::table::{Align, Table, Tone, count, octets, span};
 use crate::api::{
-    Applied, DropInfo, NetworkInfo, PortInfo, PortState, RefusedKey, RegistryInfo, StationInfo, Status,
-    Warning,
+    Applied, DropInfo, NetworkInfo, PortInfo, PortState, RecordingInfo, RefusedKey, RegistryInfo,
+    StationInfo, Status, Warning,
 };
 use crate::events::Event;
 
@@ -44,6 +44,9 @@ pub(super) fn status(status: &Status) -> String {
     text += &status.registry.as_ref().map(registry).unwrap_or_default();
     text.push('\n');
     text += &workers(status);
+    if !status.recordings.is_empty() {
+        text += &format!("\n{}", recordings(&status.recordings));
+    }
     if !status.top_drops.is_empty() {
         let mut table = Table::new(&[("DROPS", Left), ("COUNT", Right)]);
         for drop in &status.top_drops {
@@ -100,6 +103,23 @@ fn workers(status: &Status) -> String {
             plain(per(worker.frames, worker.batches)),
             plain(count(worker.spins)),
             plain(count(worker.sleeps)),
+        ]);
+    }
+    table.render()
+}
+
+fn recordings(recordings: &[RecordingInfo]) -> String {
+    let columns =
+        [("RECORDING", Right), ("INTO", Left), ("SINCE", Left), ("OCTETS", Right), ("NOT KEPT", Right)];
+    let mut table = Table::new(&columns);
+    for recording in recordings {
+        let room = recording.octets_max.map(|max| format!(" of {}", octets(max))).unwrap_or_default();
+        table.row([
+            recording.number.to_string(),
+            recording.destination.as_str().to_owned(),
+            recording.since.clone(),
+            octets(recording.octets) + &room,
+            count(recording.missed),
         ]);
     }
     table.render()

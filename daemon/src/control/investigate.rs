@@ -4,15 +4,16 @@
 //!  POST      /v1/trace                      {"port", "packet" or "frame", "both"}; answers what would happen
 //!  POST      /v1/capture                    {"ports", "filter", "drops", …}; answers pcapng, until the reader goes
 //!  POST      /v1/record                     {"for_ms"} or {"last_ms"}; answers a recording, until the reader goes
+//!  DELETE    /v1/recordings/NUMBER          ends it in order; the number stands in its answer's head
 //!  POST      /v1/drops/follow               the same; answers a JSON line for each dropped frame
 //! ```
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{delete, post};
 
 use super::recordings;
 use super::routes::{Answer, Context, parse};
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Context> {
         .route("/v1/trace", post(trace))
         .route("/v1/capture", post(capture))
         .route("/v1/record", post(record))
+        .route("/v1/recordings/{number}", delete(end_recording))
         .route("/v1/drops/follow", post(follow))
 }
 
@@ -43,8 +45,11 @@ async fn follow(State(context): State<Context>, body: Bytes) -> Answer {
 
 async fn record(State(context): State<Context>, body: Bytes) -> Answer {
     let request: RecordRequest = parse(&body)?;
-    let body = recordings::body(context, request).await?;
-    Ok(([(header::CONTENT_TYPE, "application/x-tapestry-recording")], body).into_response())
+    recordings::answer(context, request).await
+}
+
+async fn end_recording(State(context): State<Context>, Path(number): Path<String>) -> Answer {
+    context.readers.end(&number).map(|()| StatusCode::NO_CONTENT.into_response())
 }
 
 async fn watch(context: Context, request: WatchRequest, form: Form, kind: &'static str) -> Answer {

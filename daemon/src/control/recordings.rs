@@ -2,20 +2,24 @@
 //!
 //! Those threads wait for the reader, the workers never. [`PIECES_MAX`] pieces wait here, besides what waits in front of
 //! the threads; a reader that is slower than that for long has gaps in its recording, counted there. The recording ends
-//! when the time is up, the reader gone or the switch about to end.
+//! when the time is up, somebody asks for its end ([`Readers`]), the reader gone or the switch about to end. Unless the
+//! reader has gone, it gets all until then and the records that say that this was the end.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::routes::Context;
 use super::sightings::Seat;
-use crate::api::{ApiError, RecordRequest, Recording, Sink};
+use crate::api::{ApiError, ErrorKind, RECORDING_NUMBER, RecordRequest, Recording, Sink};
 
 /// Pieces of an answer that wait for its reader.
 const PIECES_MAX: usize = 64;
@@ -30,15 +34,46 @@ impl Sink for Reader {
     }
 }
 
-/// The body of the answer.
+/// The recordings that somebody reads, by number, each with the way to ask for its end.
+#[derive(Clone, Default)]
+pub(super) struct Readers(Arc<Mutex<BTreeMap<u64, oneshot::Sender<()>>>>);
+
+impl Readers {
+    /// Asks for a recording's end. It has ended when its stream has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if nobody reads one of this number (any more).
+    pub(super) fn end(&self, number: &str) -> Result<(), ApiError> {
+        let asked = number.parse().ok().and_then(|number: u64| self.lock().remove(&number));
+        let asked = asked.ok_or_else(|| {
+            ApiError::new(
+                ErrorKind::NotFound,
+                format!("recording {number}"),
+                "nobody reads one of this number",
+            )
+            .next("`tapestry status` lists those that run; the switch's own end with it")
+        })?;
+        let _ = asked.send(()); // It is ending already.
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const KIND: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/x-tapestry-recording");
+
+/// The answer: the recording, and with one that goes on its number.
 ///
 /// # Errors
 /// There is no flight recorder, as many recordings run as may, or the system refuses threads.
-pub(super) async fn body(context: Context, request: RecordRequest) -> Result<Body, ApiError> {
+pub(super) async fn answer(context: Context, request: RecordRequest) -> Result<Response, ApiError> {
     if let Some(last) = request.last_ms {
         let last = Duration::from_millis(last);
         let pieces = context.call(move |operations| operations.recorded_lately(last)).await?;
-        return Ok(Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))));
+        let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+        return Ok(([KIND], body).into_response());
     }
     let seat = Seat::take(&context.watches)?;
     let (sender, receiver) = mpsc::channel::<Vec<u8>>(PIECES_MAX);
@@ -47,20 +82,24 @@ pub(super) async fn body(context: Context, request: RecordRequest) -> Result<Bod
     let readers = sender.clone();
     let open = Box::new(move |_: usize| Ok(Box::new(Reader(readers.clone())) as Box<dyn Sink>));
     let recording = context.call(move |operations| operations.record(open)).await?;
-    tokio::spawn(end(context, recording, sender, request.for_ms, seat));
+    let number = recording.number();
+    let (end, asked) = oneshot::channel();
+    context.readers.lock().insert(number, end);
+    tokio::spawn(ending(context, recording, sender, request.for_ms, asked, seat));
     let pieces = stream::unfold(receiver, |mut receiver| async {
         let piece = receiver.recv().await?;
         Some((Ok::<_, Infallible>(piece), receiver))
     });
-    Ok(Body::from_stream(pieces))
+    Ok(([KIND], [(RECORDING_NUMBER, number.to_string())], Body::from_stream(pieces)).into_response())
 }
 
 /// Ends the recording when it is time. The stream ends with the last of its senders.
-async fn end(
+async fn ending(
     context: Context,
     recording: Arc<Recording>,
     sender: mpsc::Sender<Vec<u8>>,
     for_ms: Option<u64>,
+    asked: oneshot::Receiver<()>,
     seat: Seat,
 ) {
     let late = async {
@@ -72,9 +111,11 @@ async fn end(
     let mut stopped = context.stopped.clone();
     tokio::select! {
         () = late => {}
+        _ = asked => {}
         () = sender.closed() => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
+    context.readers.lock().remove(&recording.number());
     let ended = context.call(move |operations| {
         operations.end_recording(&recording);
         Ok(())

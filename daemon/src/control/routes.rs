@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Limits;
+use super::recordings::Readers;
 use crate::api::{ApiError, ErrorKind, Operations, StationFilter, StationSpec};
 use crate::events::{Event, Subscription};
 
@@ -44,6 +45,8 @@ pub(super) struct Context {
     pub(super) stopped: watch::Receiver<bool>,
     /// Captures and followers that run.
     pub(super) watches: Arc<AtomicUsize>,
+    /// Recordings that somebody reads.
+    pub(super) readers: Readers,
 }
 
 /// A refusal as the socket carries it.
@@ -60,7 +63,7 @@ pub(super) fn router(
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) -> Router {
-    let context = Context { operations, stopped, watches: Arc::default() };
+    let context = Context { operations, stopped, watches: Arc::default(), readers: Readers::default() };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/networks", get(networks))

@@ -30,6 +30,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -69,6 +70,8 @@ pub struct Supervisor {
     workers: Workers,
     /// What plans were compiled from, for recordings.
     origins: Arc<Origins>,
+    /// How many recordings have begun: the number of the last one.
+    recordings_begun: AtomicU64,
     /// The flight recorder's memory, if there is one.
     ring: Option<Arc<Ring>>,
     /// Makes devices; tests have others than TAPs.
@@ -121,6 +124,7 @@ impl Supervisor {
         let origins = Arc::default();
         let ring = options.flight_recorder.map(Ring::new);
         let recordings = record::from_the_start(&options, ring.as_ref(), start.workers, &origins)?;
+        let recordings_begun = AtomicU64::new(recordings.len() as u64);
         let workers =
             Workers::start_recorded(start, recordings).map_err(|error| change::refused("workers", &error))?;
         let supervisor = Arc::new(Self {
@@ -129,6 +133,7 @@ impl Supervisor {
             events: EventLog::default(),
             workers,
             origins,
+            recordings_begun,
             ring,
             build,
             state: Mutex::new(State {

@@ -1,10 +1,11 @@
 //! Recordings of the switch: its whole life into a folder, from now on to a reader, or what the flight recorder still has.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Options, Supervisor, change};
-use crate::api::{ApiError, ErrorKind};
+use crate::api::{ApiError, Destination, ErrorKind, RecordingInfo, Warning};
 use crate::sys::clock;
 use crate::worker::record::{OpenSink, Origins, Recording};
 use crate::worker::sink::{self, Ring};
@@ -25,18 +26,20 @@ pub(super) fn from_the_start(
             let why = format!("{} cannot be made: {error}", folder.display());
             ApiError::new(ErrorKind::Invalid, "recording", why)
         })?;
-        recordings.push(Arc::new(Recording::new(open, origins).awaited()));
+        recordings.push(Arc::new(Recording::new(1, Destination::Folder, open, origins).awaited()));
     }
     if let Some(ring) = ring {
-        let recording = Recording::new(ring.open(), origins).rotating(ring.rotation(workers));
-        recordings.push(Arc::new(recording));
+        let number = recordings.len() as u64 + 1;
+        let recording = Recording::new(number, Destination::FlightRecorder, ring.open(), origins);
+        recordings.push(Arc::new(recording.rotating(ring.rotation(workers))));
     }
     Ok(recordings)
 }
 
 pub(super) fn record(supervisor: &Supervisor, open: Box<OpenSink>) -> Result<Arc<Recording>, ApiError> {
     let _state = supervisor.state(); // No change is being made meanwhile: workers neither come nor go.
-    let recording = Arc::new(Recording::new(open, &supervisor.origins));
+    let number = supervisor.recordings_begun.fetch_add(1, Ordering::Relaxed) + 1;
+    let recording = Arc::new(Recording::new(number, Destination::Reader, open, &supervisor.origins));
     supervisor.workers.record(&recording).map_err(|error| change::refused("recording", &error))?;
     Ok(recording)
 }
@@ -44,6 +47,40 @@ pub(super) fn record(supervisor: &Supervisor, open: Box<OpenSink>) -> Result<Arc
 pub(super) fn end_recording(supervisor: &Supervisor, recording: &Recording) {
     recording.stop();
     supervisor.workers.mark_recordings(WRITTEN_WITHIN);
+}
+
+/// The recordings that run, in the order in which they began.
+pub(super) fn infos(supervisor: &Supervisor) -> Vec<RecordingInfo> {
+    let ring = |destination| supervisor.ring.as_ref().filter(|_| destination == Destination::FlightRecorder);
+    let info = |recording: Arc<Recording>| {
+        let ring = ring(recording.destination());
+        RecordingInfo {
+            number: recording.number(),
+            destination: recording.destination(),
+            since: humantime::format_rfc3339_millis(recording.since()).to_string(),
+            octets: ring.map_or_else(|| recording.octets(), |ring| ring.len() as u64),
+            octets_max: ring.map(|ring| ring.octets_max() as u64),
+            missed: recording.missed(),
+            failed: recording.failed(),
+        }
+    };
+    let mut infos: Vec<RecordingInfo> = supervisor.workers.recordings().into_iter().map(info).collect();
+    infos.sort_by_key(|info| info.number);
+    infos
+}
+
+/// Recordings that nobody would miss otherwise, of which something cannot be written.
+pub(super) fn warnings(supervisor: &Supervisor) -> Vec<Warning> {
+    let mut infos = infos(supervisor);
+    infos.retain(|info| info.failed > 0 && info.destination != Destination::Reader);
+    let warning = |RecordingInfo { number, destination, failed, .. }: RecordingInfo| Warning {
+        text: format!(
+            "recording {number} ({}) has ended for {failed} workers: it could not be written",
+            destination.as_str()
+        ),
+        next: "the log says why; when there is room again, `tapestry record` records from then on".to_owned(),
+    };
+    infos.into_iter().map(warning).collect()
 }
 
 pub(super) fn recorded_lately(supervisor: &Supervisor, last: Duration) -> Result<Vec<Vec<u8>>, ApiError> {

@@ -8,7 +8,7 @@ use vswitch::Station;
 use wire::{DomainId, DropReason, Mac, PortId};
 
 use super::links::Watched;
-use super::{State, Supervisor, device, fault, registry, underlays};
+use super::{State, Supervisor, device, fault, record, registry, underlays};
 use crate::api::{
     DropCount, DropInfo, Membership, NetworkInfo, PortInfo, PortState, StationInfo, StationKind, Status,
     Totals, Warning, WorkerInfo,
@@ -47,6 +47,7 @@ pub(super) fn status(supervisor: &Supervisor) -> Status {
         workers: tallies.iter().enumerate().map(|(index, tally)| worker(index, tally)).collect(),
         top_drops,
         underlays: underlays::infos(&state),
+        recordings: record::infos(supervisor),
         registry: supervisor.registry(),
         warnings: warnings(supervisor, &state),
     }
@@ -123,7 +124,7 @@ pub(super) fn warnings(supervisor: &Supervisor, state: &State) -> Vec<Warning> {
     });
     let registry = registry::warnings(supervisor.registry().as_ref());
     let sentences = sentences.chain(devices).chain(underlays::warnings(state));
-    sentences.chain(fault::warnings(state)).chain(registry).collect()
+    sentences.chain(fault::warnings(state)).chain(record::warnings(supervisor)).chain(registry).collect()
 }
 
 pub(super) fn networks(supervisor: &Supervisor) -> Vec<NetworkInfo> {

@@ -28,6 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use node::{Event, Node, Outbox, Plan};
+use serde::{Deserialize, Serialize};
 use sim::recording::{Begins, Origin, Recorder, end_of, origin_records, state_records};
 use wire::{Instant, PortId};
 
@@ -102,8 +103,34 @@ pub struct Rotation {
     pub every: Duration,
 }
 
+/// Where a recording goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Destination {
+    /// To whoever reads it at the control socket.
+    Reader,
+    /// Into a file for each worker, for as long as the switch runs.
+    Folder,
+    /// Into memory that forgets what is oldest.
+    FlightRecorder,
+}
+
+impl Destination {
+    /// As JSON and tables write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Folder => "folder",
+            Self::FlightRecorder => "flight-recorder",
+        }
+    }
+}
+
 /// One recording of all workers.
 pub struct Recording {
+    number: u64,
+    destination: Destination,
+    since: SystemTime,
     open: Box<OpenSink>,
     origins: Arc<Origins>,
     rotation: Option<Rotation>,
@@ -111,13 +138,31 @@ pub struct Recording {
     is_awaited: bool,
     is_over: AtomicBool,
     missed: AtomicU64,
+    sunk: Arc<Sunk>,
+}
+
+/// What the sinks of a recording have come to.
+#[derive(Debug, Default)]
+struct Sunk {
+    octets: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Recording {
-    /// A recording into these sinks.
-    pub fn new(open: Box<OpenSink>, origins: &Arc<Origins>) -> Self {
-        let (is_over, missed) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { open, origins: Arc::clone(origins), rotation: None, is_awaited: false, is_over, missed }
+    /// A recording into these sinks. No other of the switch has its number.
+    pub fn new(number: u64, destination: Destination, open: Box<OpenSink>, origins: &Arc<Origins>) -> Self {
+        Self {
+            number,
+            destination,
+            since: SystemTime::now(),
+            open,
+            origins: Arc::clone(origins),
+            rotation: None,
+            is_awaited: false,
+            is_over: AtomicBool::new(false),
+            missed: AtomicU64::new(0),
+            sunk: Arc::default(),
+        }
     }
 
     /// The same, and the end of a worker waits for the sink.
@@ -149,6 +194,31 @@ impl Recording {
         self.missed.load(Ordering::Relaxed)
     }
 
+    /// Its number, from 1.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Where it goes.
+    pub const fn destination(&self) -> Destination {
+        self.destination
+    }
+
+    /// When it began.
+    pub const fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// Octets that its sinks have taken.
+    pub fn octets(&self) -> u64 {
+        self.sunk.octets.load(Ordering::Relaxed)
+    }
+
+    /// Workers' parts that have ended because their sinks failed.
+    pub fn failed(&self) -> u64 {
+        self.sunk.failed.load(Ordering::Relaxed)
+    }
+
     /// A worker's part. Its first segment begins with [`Track::begin`].
     ///
     /// # Errors
@@ -158,10 +228,11 @@ impl Recording {
         let (pieces, written) = bounded(PIECES_MAX);
         let (spare, rooms) = bounded(SPARE_MAX);
         let index = u16::try_from(index).expect("workers are few");
-        let origins = Arc::clone(&self.origins);
+        let mut writer =
+            Writer { index, sink, origins: Arc::clone(&self.origins), sunk: Arc::clone(&self.sunk) };
         let thread = std::thread::Builder::new()
             .name(format!("record-{index}"))
-            .spawn(move || write(index, sink, &origins, &written, &spare))?;
+            .spawn(move || writer.write_all(&written, &spare))?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
         let begins = Begins {
@@ -203,39 +274,54 @@ enum Piece {
     Mark(Sender<()>),
 }
 
-/// Writes what comes until nothing more can, and gives the room back.
-fn write(
+/// The thread of one worker's part.
+struct Writer {
     index: u16,
-    mut sink: Box<dyn Sink>,
-    origins: &Origins,
-    pieces: &Receiver<Piece>,
-    spare: &Sender<Vec<u8>>,
-) {
-    while let Ok(piece) = pieces.recv() {
-        let written = match piece {
-            Piece::Records(octets) => sink.write(octets).map(|mut room| {
-                room.clear();
-                let _ = spare.try_send(room); // No place for the room: it is given up.
-            }),
-            Piece::Begins => {
-                sink.begin();
-                Ok(())
-            }
-            Piece::Plan(number, plan) => {
-                sink.write(origin_records(index, number, &origins.of(&plan))).map(drop)
-            }
-            Piece::State(number, node) => sink.write(state_records(index, number, &node)).map(drop),
-            Piece::Mark(done) => {
-                let _ = done.send(()); // Who asked may have gone.
-                Ok(())
-            }
-        };
-        if let Err(error) = written {
+    sink: Box<dyn Sink>,
+    origins: Arc<Origins>,
+    sunk: Arc<Sunk>,
+}
+
+impl Writer {
+    /// Writes what comes until nothing more can, and gives the room back.
+    fn write_all(&mut self, pieces: &Receiver<Piece>, spare: &Sender<Vec<u8>>) {
+        while let Ok(piece) = pieces.recv() {
+            let Err(error) = self.write(piece, spare) else { continue };
+            self.sunk.failed.fetch_add(1, Ordering::Relaxed);
             if error.kind() != io::ErrorKind::BrokenPipe {
+                let index = self.index;
                 tracing::error!("the recording of worker {index} ends here: it cannot be written: {error}");
             }
             return;
         }
+    }
+
+    fn write(&mut self, piece: Piece, spare: &Sender<Vec<u8>>) -> io::Result<()> {
+        match piece {
+            Piece::Records(octets) => {
+                let mut room = self.sink(octets)?;
+                room.clear();
+                let _ = spare.try_send(room); // No place for the room: it is given up.
+            }
+            Piece::Begins => self.sink.begin(),
+            Piece::Plan(number, plan) => {
+                self.sink(origin_records(self.index, number, &self.origins.of(&plan)))?;
+            }
+            Piece::State(number, node) => {
+                self.sink(state_records(self.index, number, &node))?;
+            }
+            Piece::Mark(done) => {
+                let _ = done.send(()); // Who asked may have gone.
+            }
+        }
+        Ok(())
+    }
+
+    fn sink(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>> {
+        let len = octets.len() as u64;
+        let room = self.sink.write(octets)?;
+        self.sunk.octets.fetch_add(len, Ordering::Relaxed);
+        Ok(room)
     }
 }
 

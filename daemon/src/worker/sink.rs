@@ -105,6 +105,11 @@ impl Ring {
         Rotation { octets_max: self.octets_max / workers.max(1) / SEGMENTS, every: SEGMENT_LASTS }
     }
 
+    /// Octets that it may keep.
+    pub const fn octets_max(&self) -> usize {
+        self.octets_max
+    }
+
     /// Octets kept.
     pub fn len(&self) -> usize {
         self.shares().values().flatten().map(|segment| segment.len).sum()

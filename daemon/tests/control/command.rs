@@ -73,10 +73,13 @@ fn status_says_what_matters() {
         "1,234,567 received",
         "3.0",
         "warning: it pretends\n  next: use a real",
+        "1  flight-recorder  2026-01-02T03:04:05.678Z  3.00 MiB of 64.0 MiB     1,234\n",
+        "2  reader           2026-01-02T03:04:05.678Z              3.00 MiB         0\n",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
-    assert_eq!(parsed(&done(&world, "--json status"))["pid"], 7);
+    let json = parsed(&done(&world, "--json status"));
+    assert_eq!((&json["pid"], &json["recordings"][1]["number"]), (&7.into(), &2.into()));
     assert!(!text.contains('\x1b'), "no colours into a pipe");
 }
 

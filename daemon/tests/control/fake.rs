@@ -96,7 +96,29 @@ impl Operations for Switch {
             ..WorkerInfo::default()
         }];
         let warnings = vec![Warning { text: "it pretends".to_owned(), next: "use a real one".to_owned() }];
-        Ok(Status { version: "0".to_owned(), pid: 7, ports, totals, workers, warnings, ..Status::default() })
+        let recording = |number, destination, octets_max| RecordingInfo {
+            number,
+            destination,
+            since: "2026-01-02T03:04:05.678Z".to_owned(),
+            octets: 3 << 20,
+            octets_max,
+            missed: 1_234 * (2 - number),
+            failed: 0,
+        };
+        let recordings = vec![
+            recording(1, Destination::FlightRecorder, Some(64 << 20)),
+            recording(2, Destination::Reader, None),
+        ];
+        Ok(Status {
+            version: "0".to_owned(),
+            pid: 7,
+            ports,
+            totals,
+            workers,
+            recordings,
+            warnings,
+            ..Status::default()
+        })
     }
 
     fn networks(&self) -> Result<Vec<NetworkInfo>, ApiError> {

@@ -2,11 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use sim::capture::{CaptureReader, Packet};
 use sim::recording::{Ended, Replayed, replay};
 use tapestry::link::Namespace;
@@ -114,12 +114,13 @@ fn record(world: &World, words: &[&str]) -> (Child, PathBuf) {
     let file = world.daemon.directory.path().join("from-now-on.rec");
     let mut command = tapestry(&world.daemon.socket());
     command.arg("record").arg("--out").arg(&file).args(words);
+    command.stderr(std::fs::File::create(file.with_extension("said")).unwrap());
     let mut child = start(&mut command);
     let len = || std::fs::metadata(&file).map_or(0, |file| file.len());
     while len() == 0 && child.try_wait().unwrap().is_none() {
         thread::yield_now();
     }
-    assert!(len() > 0, "it ended before it began: {}", world.daemon.log());
+    assert!(len() > 0, "it ended before it began: {} {}", said(&file), world.daemon.log());
     (child, file)
 }
 
@@ -216,6 +217,72 @@ fn a_recording_ends_when_its_time_is_up_and_a_flipped_bit_ends_it_before() {
     assert!(replay(&file, None).unwrap_err().to_string().contains("version 1"));
 }
 
+/// What the `record` into this file has said on standard error.
+fn said(file: &Path) -> String {
+    std::fs::read_to_string(file.with_extension("said")).unwrap()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Waits for its end.
+fn ended(child: &mut Child) -> ExitStatus {
+    until("the end", || child.try_wait().unwrap().is_some());
+    child.wait().unwrap()
+}
+
+#[test]
+fn an_interrupted_recording_ends_in_order() {
+    if !able() {
+        return;
+    }
+    let Some(world) = World::started(|host, config| Daemon::start_with(host, config, &[])) else { return };
+    let running = || world.daemon.json(&["status"])["recordings"].as_array().unwrap().clone();
+    for (number, word) in [(1, Signal::INT), (2, Signal::TERM)] {
+        let (mut recording, file) = record(&world, &[]);
+        world.traffic();
+        let [listed] = &running()[..] else { panic!("{:?}", running()) };
+        assert_eq!((&listed["number"], &listed["destination"]), (&number.into(), &"reader".into()));
+        signal(&recording, word);
+        assert!(ended(&mut recording).success(), "{}", said(&file));
+
+        let replayed = replay(&file, None).unwrap();
+        assert_same(&replayed, Ended::Whole);
+        assert!(replayed.sum(|worker| worker.frames_in) > 100, "{replayed:?}");
+        let told = world.daemon.json(&["replay", file.to_str().unwrap()]);
+        let events = told["events"].to_string();
+        assert_eq!((&told["ended"], &told["missed"]), (&"whole".into(), &0.into()));
+        // What is said is what is in the file.
+        let said = said(&file);
+        let last = said.lines().last().unwrap().replace(',', "");
+        assert!(last.starts_with(&format!("recorded {events} events")), "{events} in {said}");
+        assert!(last.ends_with("; 0 events could not be kept; ended by an interrupt whole"), "{said}");
+        let shown = world.daemon.ask(&["replay", file.to_str().unwrap()]).stdout;
+        assert!(String::from_utf8(shown).unwrap().ends_with("\nthe recording is whole\n"));
+        assert_eq!(running(), Vec::<serde_json::Value>::new());
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_a_recording_at_once() {
+    if !able() {
+        return;
+    }
+    let Some(world) = World::started(|host, config| Daemon::start_with(host, config, &[])) else { return };
+    let (mut recording, file) = record(&world, &[]);
+    world.daemon.held(|| {
+        signal(&recording, Signal::INT);
+        until("the first one is noticed", || said(&file).contains("is being ended"));
+        signal(&recording, Signal::INT);
+        assert_eq!(ended(&mut recording).code(), Some(1));
+    });
+    assert!(said(&file).contains("ended at once"), "{}", said(&file));
+    until("the switch notices", || {
+        world.daemon.json(&["status"])["recordings"].as_array().unwrap().is_empty()
+    });
+}
+
 #[test]
 fn the_flight_recorder_has_the_last_seconds() {
     if !able() {
@@ -225,6 +292,14 @@ fn the_flight_recorder_has_the_last_seconds() {
         |host: Namespace, config: &str| Daemon::start_with(host, config, &["--flight-recorder", "64MiB"]);
     let Some(world) = World::started(start) else { return };
     world.traffic();
+    let status = world.daemon.json(&["status"]);
+    let [listed] = &status["recordings"].as_array().unwrap()[..] else { panic!("{status}") };
+    assert_eq!(
+        (&listed["destination"], &listed["octets_max"], &listed["missed"]),
+        (&"flight-recorder".into(), &(64 << 20).into(), &0.into()),
+        "{status}"
+    );
+    assert!(listed["octets"].as_u64().unwrap() > 100_000, "{status}");
     let file = world.daemon.directory.path().join("last.rec");
     world.daemon.order(&["record", "--last", "1h", "--out", file.to_str().unwrap()]);
     let replayed = replay(&file, None).unwrap();

@@ -25,6 +25,7 @@ mod golden;
 mod kept;
 mod read;
 mod replay;
+mod survey;
 mod write;
 
 pub use digest::Digest;
@@ -32,6 +33,7 @@ pub use golden::golden;
 pub use kept::{Origin, keep, restore};
 pub use read::{Ended, Reader, RecordingError};
 pub use replay::{Replayed, WorkerReplayed, replay};
+pub use survey::Survey;
 pub use write::{Begins, Recorder, end_of, header, origin_records, state_records};
 
 /// The first octets of a recording.

@@ -163,7 +163,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
+pub(super) fn parse(kind: Kind, body: &mut Octets<'_>) -> Option<Record> {
     let at = match kind {
         Kind::Start => {
             let (seed, index, replicas) = (body.u64()?, body.u16()?, body.u16()?);
@@ -258,7 +258,7 @@ fn datagram(body: &mut Octets<'_>) -> Option<Happened> {
 }
 
 /// Octets, taken from the front.
-struct Octets<'a>(&'a [u8]);
+pub(super) struct Octets<'a>(pub(super) &'a [u8]);
 
 impl Octets<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {

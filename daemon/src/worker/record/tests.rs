@@ -50,13 +50,17 @@ impl Scene {
     }
 }
 
+fn recording(open: Box<OpenSink>) -> Recording {
+    Recording::new(1, Destination::Reader, open, &Arc::default())
+}
+
 fn slow() -> (Arc<Recording>, Sender<()>, Arc<Mutex<Vec<u8>>>) {
     let (leaves, leave) = bounded(1);
     let octets = Arc::new(Mutex::new(header().to_vec()));
     let kept = Arc::clone(&octets);
     let open =
         move |_| Ok(Box::new(Slow { leave: leave.clone(), octets: Arc::clone(&kept) }) as Box<dyn Sink>);
-    (Arc::new(Recording::new(Box::new(open), &Arc::default()).awaited()), leaves, octets)
+    (Arc::new(recording(Box::new(open)).awaited()), leaves, octets)
 }
 
 #[test]
@@ -94,6 +98,7 @@ fn what_a_slow_sink_cannot_take_is_counted_and_the_rest_is_exact() {
     assert_eq!((worker.segments, worker.missed), (2, missed));
     assert_eq!(worker.events + missed, u64::from(count) + 100);
     assert_eq!(worker.verified, worker.events);
+    assert_eq!(recording.octets() + header().len() as u64, octets.lock().unwrap().len() as u64);
 }
 
 #[test]
@@ -105,14 +110,15 @@ fn a_sink_that_has_gone_ends_the_recording() {
         }
     }
     let open = |_| Ok(Box::new(Gone) as Box<dyn Sink>);
-    let recording = Arc::new(Recording::new(Box::new(open), &Arc::default()));
+    let recording = Arc::new(recording(Box::new(open)));
     let mut scene = Scene::new();
     let mut track = recording.track(0, 1, 1).unwrap();
     track.begin(scene.now, None);
     while track.settle(scene.now, &scene.node) {
         scene.step(&mut track, 7);
     }
-    assert_eq!(recording.missed(), 0, "nobody misses it");
+    assert_eq!((recording.missed(), recording.octets()), (0, 0), "nobody misses it");
+    assert_eq!(recording.failed(), 1);
     track.retire();
 }
 
