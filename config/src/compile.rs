@@ -197,17 +197,17 @@ fn names_by_id<'a>(names: impl Iterator<Item = (usize, &'a String)>) -> Vec<Opti
     by_id
 }
 
-/// The domains that are no networks of the user's: the uplink and the overlay.
+/// The domains that are no networks of the user's: the uplink and the overlay's ends.
 fn special_domains(config: &Config) -> Vec<&str> {
     let uplink = config.uplink.as_ref().map(|_| derive::UPLINK);
-    let overlay = config.overlay.as_ref().and_then(derive::overlay_format).map(|_| derive::OVERLAY);
-    uplink.into_iter().chain(overlay).collect()
+    let overlay = config.overlay.iter().filter(|overlay| derive::overlay_format(overlay).is_some());
+    uplink.into_iter().chain(overlay.flat_map(derive::ends).map(|end| end.domain)).collect()
 }
 
 /// The ports that are remote ends of tunnels, each with its domain.
 fn tunnel_ports(config: &Config) -> Vec<(String, &str)> {
     let remotes = derive::remotes(config).map(|remote| (remote.port, remote.network));
-    remotes.chain(derive::tunnelled(config).map(|peer| (peer.port, derive::OVERLAY))).collect()
+    remotes.chain(derive::tunnelled(config).map(|peer| (peer.port, peer.end.domain))).collect()
 }
 
 fn assign_ids(config: &Config, ids: &mut Ids) {
@@ -254,7 +254,7 @@ impl Compiler<'_> {
         ports.sort_by_key(|port| port.id);
         let networks = self.config.network.iter().map(|(name, network)| self.domain_plan(name, network));
         let mut domains: Vec<DomainPlan> =
-            networks.chain(self.uplink_domain_plan()).chain(self.overlay_domain_plan()).collect();
+            networks.chain(self.uplink_domain_plan()).chain(self.overlay_domain_plans()).collect();
         domains.sort_by_key(|domain| domain.id);
         let mut statics: Vec<StaticStation> = self
             .config

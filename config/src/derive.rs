@@ -18,6 +18,9 @@ pub(crate) const IFNAME_LEN_MAX: usize = 15;
 /// What the domain of an overlay's tunnels is called. No network may have the name beside one.
 pub const OVERLAY: &str = "overlay";
 
+/// The same for the second end of an overlay that has one of each family. Each end has an MTU and peers of its own.
+pub const OVERLAY_V6: &str = "overlay-v6";
+
 /// What the uplink's domain and port are called. No network and no port of the user's may have the name.
 pub const UPLINK: &str = "uplink";
 
@@ -191,11 +194,47 @@ pub(crate) fn remotes(document: &Document) -> impl Iterator<Item = Remote<'_>> {
     })
 }
 
+/// An end of this host's in the overlay.
+#[derive(Clone, Copy)]
+pub(crate) struct End<'a> {
+    pub(crate) overlay: &'a OverlaySpec,
+    /// What datagrams are sent from.
+    pub(crate) address: IpAddr,
+    /// What its domain is called.
+    pub(crate) domain: &'static str,
+}
+
+impl End<'_> {
+    /// Its MAC address: as given, or one that follows from the address.
+    pub(crate) fn mac(&self) -> Mac {
+        let given = self.overlay.mac.filter(|_| self.address == self.overlay.local);
+        given.unwrap_or_else(|| end_mac(self.address))
+    }
+
+    /// The longest packet that fits a datagram, as far as the configuration says.
+    pub(crate) fn mtu(&self, format: Format) -> u16 {
+        configured_mtu(self.overlay.underlay_mtu, format, self.address)
+    }
+}
+
+/// The ends of this host's: one, or one of each family.
+pub(crate) fn ends(overlay: &OverlaySpec) -> impl Iterator<Item = End<'_>> {
+    let first = End { overlay, address: overlay.local, domain: OVERLAY };
+    let second = overlay.local_v6.map(|v6| End { overlay, address: v6.into(), domain: OVERLAY_V6 });
+    std::iter::once(first).chain(second)
+}
+
+/// The end from which another host's is reached, if there is one of its family.
+pub(crate) fn end_towards(overlay: &OverlaySpec, endpoint: IpAddr) -> Option<End<'_>> {
+    ends(overlay).find(|end| end.address.is_ipv4() == endpoint.is_ipv4())
+}
+
 /// Another host of the overlay that is reached through a tunnel.
 pub(crate) struct Peer<'a> {
     /// What the port that it becomes is called.
     pub(crate) port: String,
-    pub(crate) overlay: &'a OverlaySpec,
+    /// Our end of the tunnel.
+    pub(crate) end: End<'a>,
     pub(crate) spec: &'a PeerSpec,
 }
 
@@ -203,7 +242,9 @@ pub(crate) struct Peer<'a> {
 pub(crate) fn tunnelled(document: &Document) -> impl Iterator<Item = Peer<'_>> {
     peers(document)
         .filter(|(overlay, spec)| !is_direct(document, overlay, spec))
-        .map(|(overlay, spec)| Peer { port: format!("{OVERLAY}.{}", spec.endpoint), overlay, spec })
+        // One of a family that we have no end of is refused, under its own name.
+        .filter_map(|(overlay, spec)| Some((end_towards(overlay, spec.endpoint)?, spec)))
+        .map(|(end, spec)| Peer { port: format!("{OVERLAY}.{}", spec.endpoint), end, spec })
 }
 
 /// Those that are reached through the uplink, as its neighbours.
@@ -245,12 +286,7 @@ pub(crate) fn overlay_l4_port(overlay: &OverlaySpec) -> u16 {
     })
 }
 
-/// The MAC address of our tunnel end: as given, or one that follows from its address.
-pub(crate) fn overlay_mac(overlay: &OverlaySpec) -> Mac {
-    overlay.mac.unwrap_or_else(|| end_mac(overlay.local))
-}
-
-/// The MAC address of a peer's tunnel end, likewise.
+/// The MAC address of a peer's tunnel end: as given, or one that follows from its address.
 pub(crate) fn peer_mac(peer: &PeerSpec) -> Mac {
     peer.mac.unwrap_or_else(|| end_mac(peer.endpoint))
 }

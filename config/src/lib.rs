@@ -48,7 +48,7 @@ use serde::Serialize;
 
 pub use address::Addresses;
 pub use compile::{Compiled, CompiledPort, Device, Nic, PortKind, Tunnel, compile};
-pub use derive::{OVERLAY, UPLINK};
+pub use derive::{OVERLAY, OVERLAY_V6, UPLINK};
 pub use diff::{Change, Changes, diff};
 pub use edit::{Edit, EditError, RouterEdit};
 pub use ends::{AclEnd, Inside, NotAnEnd, Prefix};

@@ -6,11 +6,11 @@
 //! ```
 //!
 //! A subnet that the file gives is asked for and no other. Without one it is whichever the registry has; until that is
-//! known, the checks are made with [`STAND_IN`], which no host has addresses of, and nothing may be built from that
+//! known, the checks are made with [`STAND_IN`] and, of IPv6, [`STAND_IN_V6`], which no host has addresses of, and nothing may be built from that
 //! ([`Config::lacks_subnet`]). What the registry says of peers is never refused as a whole: single ones that cannot be are
 //! left out and told. Owns nothing; no clock.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wire::Cidr;
 
@@ -21,11 +21,14 @@ use crate::{Config, derive, validate};
 /// What stands in for a subnet that is yet to be leased: class E (RFC 1112 section 4), long enough for every port.
 const STAND_IN: (Ipv4Addr, u8) = (Ipv4Addr::new(240, 0, 0, 0), 8);
 
+/// Likewise beside an IPv4 one: a discard-only prefix (RFC 6666), as long as stations' prefixes are.
+const STAND_IN_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64);
+
 /// What a registry has told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// This host's subnet.
-    pub subnet: Cidr,
+    /// This host's subnet, or one of each family.
+    pub subnets: Vec<Cidr>,
     /// The other hosts.
     pub peers: Vec<PeerSpec>,
 }
@@ -35,21 +38,31 @@ fn shared(document: &Document) -> Option<&OverlaySpec> {
     document.overlay.as_ref().filter(|overlay| overlay.registry == Registry::Etcd)
 }
 
-pub(crate) fn stand_in() -> Cidr {
+/// Whether subnets are yet to be leased.
+pub(crate) fn is_stand_in(subnets: &[Cidr]) -> bool {
+    subnets.first() == Some(&stand_in())
+}
+
+fn stand_in() -> Cidr {
     Cidr::new(STAND_IN.0.into(), STAND_IN.1).expect("8 bits fit an IPv4 address")
+}
+
+fn stand_ins(overlay: &OverlaySpec) -> Vec<Cidr> {
+    let v6 = || Cidr::new(STAND_IN_V6.0.into(), STAND_IN_V6.1).expect("64 bits fit an IPv6 address");
+    std::iter::once(stand_in()).chain(overlay.local_v6.map(|_| v6())).collect()
 }
 
 /// Gives the overlay's network the subnet, unless the document does, and the overlay the peers, unless it lists some.
 pub(crate) fn fill(document: &mut Document, share: Option<&Share>) {
     let Some(overlay) = shared(document) else { return };
     let name = overlay.network.clone();
-    let subnet = share.map_or_else(stand_in, |share| share.subnet);
+    let subnets = share.map_or_else(|| stand_ins(overlay), |share| share.subnets.clone());
     if let Some(network) = document.network.get_mut(&name)
         && network.subnet.is_empty()
         && network.gateway.is_empty()
     {
-        network.subnet = vec![subnet];
-        network.gateway = vec![first_host(subnet)];
+        network.gateway = subnets.iter().copied().map(first_host).collect();
+        network.subnet = subnets;
     }
     if let (Some(overlay), Some(share)) = (&mut document.overlay, share)
         && overlay.peer.is_empty()
@@ -62,7 +75,7 @@ pub(crate) fn fill(document: &mut Document, share: Option<&Share>) {
 fn first_host(subnet: Cidr) -> IpAddr {
     match subnet.network().address() {
         IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() | 1).into(),
-        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() | 1).into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() | 1).into(),
     }
 }
 
@@ -88,14 +101,14 @@ impl Config {
     /// Whether the subnet of the overlay's network is yet to be leased. Nothing may be built from such a configuration.
     pub fn lacks_subnet(&self) -> bool {
         let network = shared(self).and_then(|overlay| self.network.get(&overlay.network));
-        network.is_some_and(|network| network.subnet == [stand_in()])
+        network.is_some_and(|network| is_stand_in(&network.subnet))
     }
 
     /// What was taken from a registry, if there is one.
     pub fn share(&self) -> Option<Share> {
         let overlay = shared(self)?;
-        let subnet = *self.network.get(&overlay.network)?.subnet.first()?;
-        Some(Share { subnet, peers: overlay.peer.clone() })
+        let subnets = self.network.get(&overlay.network)?.subnet.clone();
+        Some(Share { subnets, peers: overlay.peer.clone() })
     }
 
     /// Why a running switch cannot become `next`: another registry, or another part in it, takes a start.
@@ -153,9 +166,9 @@ fn peer_of(at: &At) -> Option<usize> {
 }
 
 impl OverlaySpec {
-    /// The MAC address of this host's tunnel end.
-    pub fn tunnel_mac(&self) -> wire::Mac {
-        derive::overlay_mac(self)
+    /// The MAC address of this host's tunnel end of a family.
+    pub fn tunnel_mac(&self, is_v4: bool) -> Option<wire::Mac> {
+        derive::ends(self).find(|end| end.address.is_ipv4() == is_v4).map(|end| end.mac())
     }
 
     /// The UDP port of every tunnel end.

@@ -4,7 +4,7 @@
 //! are the field names, absent keys have the defaults stated here, unknown keys are errors.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use wire::{Cidr, Mac};
@@ -300,6 +300,9 @@ pub struct OverlaySpec {
     /// This host's end.
     #[serde(with = "text::one")]
     pub local: IpAddr,
+    /// A second end of this host's, beside an IPv4 one: peers whose endpoints are of IPv6 are reached from there.
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub local_v6: Option<Ipv6Addr>,
     /// Longest packet that the hosts' own network carries, 1280 to 65535; default: live, the MTU of the interface that has
     /// the local address, as it changes; otherwise 1500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -307,7 +310,7 @@ pub struct OverlaySpec {
     /// Whether hosts that are neighbours on the uplink are reached without a tunnel; default no.
     #[serde(default)]
     pub direct_routing: bool,
-    /// The MAC address of this host's tunnel end; default: one that follows from its address.
+    /// The MAC address of this host's tunnel end; default: one that follows from its address, as that of `local_v6` does.
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// How hosts learn of each other; default static.

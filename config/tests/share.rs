@@ -34,8 +34,8 @@ fn peer(subnet: &str, endpoint: &str, mac: u8) -> PeerSpec {
 }
 
 fn share() -> Share {
-    let subnet = "10.5.7.0/24".parse().expect("it is a subnet");
-    Share { subnet, peers: vec![peer("10.5.8.0/24", "192.0.2.2", 2)] }
+    let subnets = vec!["10.5.7.0/24".parse().expect("it is a subnet")];
+    Share { subnets, peers: vec![peer("10.5.8.0/24", "192.0.2.2", 2)] }
 }
 
 fn shared(text: &str) -> Config {
@@ -58,6 +58,56 @@ fn a_network_without_a_subnet_gets_the_leased_one() {
         config,
         "what runs can be written, and holds without etcd"
     );
+}
+
+#[test]
+fn a_host_with_both_families_has_two_ends() {
+    let text = LEASED
+        .replace("network = \"pod\"\nregistry", "local_v6 = \"2001:db8::1\"\nnetwork = \"pod\"\nregistry");
+    assert!(check("x", &text).unwrap().lacks_subnet());
+    let leased = Share {
+        subnets: ["10.5.7.0/24", "fd00:5:0:7::/64"].map(|subnet| subnet.parse().unwrap()).into(),
+        peers: vec![peer("10.5.8.0/24", "192.0.2.2", 2), peer("fd00:5:0:8::/64", "2001:db8::2", 2)],
+    };
+    let (config, _) = check_shared("x", &text, &Leases::default(), Some(&leased)).unwrap();
+    assert_eq!(config.share(), Some(leased), "its MAC addresses may be equal, for they never meet");
+    assert_eq!(config.port["p"].address.given().len(), 2);
+    let plan = config::compile(&config, &mut config::Ids::default());
+    assert_eq!(plan.plan.check(), Ok(()));
+    assert_eq!((plan.plan.underlays.len(), plan.plan.tunnels.len()), (2, 2));
+    let mtu = |network: &str| {
+        let domain = plan.networks[network];
+        plan.plan.router.gateways.iter().find(|gateway| gateway.domain == domain).unwrap().mtu
+    };
+    assert_eq!((mtu(config::OVERLAY), mtu(config::OVERLAY_V6)), (1450, 1430));
+    assert_eq!(check("x", &config.to_toml()).unwrap(), config);
+    for (change, words) in [
+        (("backend = \"vxlan\"", "backend = \"udp\""), "carries IPv4 alone"),
+        (("local_v6 = \"2001:db8::1\"", "local_v6 = \"ff02::1\""), "no address of this host's"),
+        (
+            ("masquerade", "subnet = [\"10.5.9.0/24\"]\ngateway = [\"10.5.9.1\"]\nmasquerade"),
+            "of each family",
+        ),
+        (
+            (
+                "local_v6 = \"2001:db8::1\"\n",
+                "peer = [{ subnet = \"fd00::/64\", endpoint = \"2001:db8::2\" }]\n",
+            ),
+            "local's family",
+        ),
+        (("other]", "overlay-v6]"), "choose another name"),
+    ] {
+        let refused = check("x", &text.replace(change.0, change.1)).unwrap_err().to_string();
+        assert!(refused.contains(words), "{change:?}: {refused}");
+    }
+    let given =
+        "subnet = [\"10.5.9.0/24\", \"fd00:9::/64\"]\ngateway = [\"10.5.9.1\", \"fd00:9::1\"]\nmasquerade";
+    assert!(check("x", &text.replace("masquerade", given)).is_ok());
+    let one_end = LEASED.replace("masquerade", given);
+    assert!(check("x", &one_end).unwrap_err().to_string().contains("add local_v6"));
+    let alone =
+        LEASED.replace("masquerade", "subnet = [\"fd00:9::/64\"]\ngateway = [\"fd00:9::1\"]\nmasquerade");
+    assert!(check("x", &alone).is_err());
 }
 
 #[test]

@@ -180,10 +180,13 @@ pub struct RegistryInfo {
     /// Why it is not `held`, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// What is leased to this host, or was last, as its key names it.
+    /// What is leased to this host, or was last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<String>,
-    /// How many other hosts packets are sent to.
+    /// The IPv6 subnet beside it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet_v6: Option<String>,
+    /// How many other hosts packets are sent to; one that has an end of each family counts twice.
     pub peers: u64,
     /// How many of them came or changed, since the start.
     pub came: u64,

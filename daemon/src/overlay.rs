@@ -15,8 +15,8 @@
 //! peers any more and nothing taken from them, for answers would not come here; what goes on inside of this host, and
 //! over its uplink, goes on. Addresses of stations are never changed.
 //!
-//! What the document says of backend, L4 port and VNI must be what [overlay] says; a network with IPv6 (`EnableIPv6`) is not
-//! joined, because there is no IPv6 tunnel end here. Each is told and asked again. Only the newest list of peers counts:
+//! What the document says of backend, L4 port and VNI must be what [overlay] says, and so must whether there are IPv6 subnets
+//! (`EnableIPv6`), which travel between the hosts' `local_v6`. Each is told and asked again. Only the newest list of peers counts:
 //! while one becomes a plan, those between are skipped. The lease stays when we go, so that the next start has it again.
 //! Clock: tokio's and CLOCK_MONOTONIC.
 
@@ -30,13 +30,13 @@ use std::time::Duration;
 use config::{Backend, Config, EtcdSpec, OverlaySpec, PeerSpec, Registry};
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
-use wire::{Cidr, UnicastMac};
+use wire::UnicastMac;
 
 use crate::api::{ApiError, ErrorKind, RefusedKey, RegistryInfo, RegistryState};
 use crate::events::{Event, EventKind};
 use crate::registry::acquire::{Acquired, Failed, Wish};
 use crate::registry::etcd::{Client, Endpoint, Tls};
-use crate::registry::lease::{Holder, Subnets, Vtep};
+use crate::registry::lease::{Holder, Subnets, Vtep, part_of_key};
 use crate::registry::network::{Backend as Kind, Network};
 use crate::registry::roster::{NAMED_MAX, Peer, Roster, View};
 use crate::registry::session::{ASK_AGAIN, Report, Session};
@@ -104,26 +104,32 @@ impl Overlay {
         let etcd = spec.etcd.clone().unwrap_or_default();
         let client = client(&etcd).map_err(|why| ApiError::new(ErrorKind::Invalid, "overlay.etcd", why))?;
         let IpAddr::V4(public_ip) = spec.local else { unreachable!("it is checked to be of IPv4") };
-        let mac = UnicastMac::new(spec.tunnel_mac()).expect("MAC addresses are checked to be stations'");
-        let is_vxlan = spec.backend == Backend::Vxlan;
+        let vtep = |is_v4: bool| {
+            let mac = spec.tunnel_mac(is_v4).filter(|_| spec.backend == Backend::Vxlan)?;
+            let mac = UnicastMac::new(mac).expect("MAC addresses are checked to be stations'");
+            Some(Vtep { vni: spec.vni, mac })
+        };
         let holder = Holder {
             public_ip,
-            public_ipv6: None,
+            public_ipv6: spec.local_v6,
             backend: lease_type(spec.backend).to_owned(),
-            data: is_vxlan.then_some(Vtep { vni: spec.vni, mac }),
-            data_v6: None,
+            data: vtep(true),
+            data_v6: vtep(false),
         };
-        let subnet = config.network[&spec.network].subnet.first().filter(|_| !config.lacks_subnet());
-        let only = subnet.map(|&v4| Subnets { v4, v6: None });
+        let given = &config.network[&spec.network].subnet;
+        let of_family =
+            |is_v4: bool| given.iter().copied().find(|subnet| subnet.address().is_ipv4() == is_v4);
+        let only = of_family(true).filter(|_| !config.lacks_subnet());
+        let only = only.map(|v4| Subnets { v4, v6: of_family(false) });
         let session = Arc::new(Session::new(client, &etcd.prefix));
         Ok(Some(Self { session, spec: spec.clone(), etcd, holder, only, held: None }))
     }
 
     /// Gets the lease, however long that takes, and what is leased. `on_trouble` is told why it takes long.
-    pub async fn lease(&mut self, mut on_trouble: impl FnMut(&str)) -> Cidr {
+    pub async fn lease(&mut self, mut on_trouble: impl FnMut(&str)) -> Subnets {
         loop {
             match self.join(&mut on_trouble).await {
-                Ok(held) => return self.held.insert(held).acquired.subnets.v4,
+                Ok(held) => return self.held.insert(held).acquired.subnets,
                 Err(not_joined) => {
                     on_trouble(&not_joined.why());
                     tokio::time::sleep(not_joined.pause()).await;
@@ -147,6 +153,7 @@ impl Overlay {
                 endpoints: self.etcd.endpoints.clone(),
                 prefix: self.etcd.prefix.clone(),
                 subnet: self.only.map(|only| only.v4.to_string()),
+                subnet_v6: self.only.and_then(|only| only.v6).map(|v6| v6.to_string()),
                 why: "etcd has not been asked yet".to_owned(),
                 ..RegistryInfo::default()
             };
@@ -173,25 +180,23 @@ impl Overlay {
             };
             let subnets = held.acquired.subnets;
             self.only = Some(subnets);
+            let named = in_words(subnets);
             let how = if held.acquired.reused { "was ours and is again" } else { "is leased to us" };
-            supervisor
-                .events()
-                .publish(Event::new(EventKind::RegistryLeased, format!("{} {how}", subnets.v4)));
+            supervisor.events().publish(Event::new(EventKind::RegistryLeased, format!("{named} {how}")));
             supervisor.note_registry(|info| {
                 info.state = RegistryState::Held;
                 info.why.clear();
                 info.subnet = Some(subnets.v4.to_string());
+                info.subnet_v6 = subnets.v6.map(|v6| v6.to_string());
             });
             let loss = self.keep(held, &supervisor).await;
-            supervisor
-                .events()
-                .publish(Event::new(EventKind::RegistryLost, format!("{}: {loss}", subnets.v4)));
+            supervisor.events().publish(Event::new(EventKind::RegistryLost, format!("{named}: {loss}")));
             supervisor.note_registry(|info| {
                 info.state = RegistryState::Lost;
                 info.why = loss.to_string();
                 info.lost += 1;
             });
-            tracing::error!("{loss}; {} is wanted again", subnets.v4);
+            tracing::error!("{loss}; {named} is wanted again");
             if loss == Loss::Taken {
                 set_peers(&supervisor, View::default()).await;
             }
@@ -245,10 +250,17 @@ impl Overlay {
             );
             Some(why)
         };
-        if network.v6.is_some() {
-            let why = "EnableIPv6 of the configuration in etcd is true, and [overlay] has IPv4 subnets only with registry = \
-                       \"etcd\"; use `tapestry flanneld`";
-            return Some(why.to_owned());
+        match (network.v6, self.spec.local_v6) {
+            (Some(_), None) => {
+                let why = "EnableIPv6 of the configuration in etcd is true, and [overlay] has no local_v6, which IPv6 is sent \
+                           from; add it";
+                return Some(why.to_owned());
+            }
+            (None, Some(_)) => {
+                let why = "EnableIPv6 of the configuration in etcd is not true, and [overlay] has local_v6; drop it";
+                return Some(why.to_owned());
+            }
+            (Some(_), Some(_)) | (None, None) => {}
         }
         let theirs = network.backend.name();
         let l4_port = self.spec.tunnel_port();
@@ -320,6 +332,10 @@ impl NotJoined {
     }
 }
 
+fn in_words(subnets: Subnets) -> String {
+    subnets.iter().map(|subnet| subnet.to_string()).collect::<Vec<_>>().join(" and ")
+}
+
 /// What a lease says of the backend: flannel leaves `udp` out.
 fn lease_type(backend: Backend) -> &'static str {
     if backend == Backend::Udp { "" } else { backend_name(backend) }
@@ -387,7 +403,7 @@ fn refused(
         why: broken.to_string(),
     });
     let unfit = unfit.iter().map(|(peer, why)| RefusedKey {
-        key: Subnets { v4: peer.subnet, v6: None }.to_string(),
+        key: part_of_key(peer.subnet),
         reason: UNFIT.to_owned(),
         why: why.clone(),
     });

@@ -58,8 +58,8 @@ fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
     let mut share = None;
     if let Some(overlay) = overlay.as_mut().filter(|_| first.lacks_subnet()) {
         // Without its subnet a network is none; flanneld's host waits like this, too.
-        let Some(subnet) = signals.or_the_end(overlay.lease(waits)) else { return Ok(()) };
-        share = Some(Share { subnet, peers: Vec::new() });
+        let Some(subnets) = signals.or_the_end(overlay.lease(waits)) else { return Ok(()) };
+        share = Some(Share { subnets: subnets.iter().collect(), peers: Vec::new() });
     }
     let (config, leases) = check(&opened.leases, share.as_ref())?;
     opened.leases = leases;

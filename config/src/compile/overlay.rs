@@ -1,5 +1,6 @@
 //! The overlay in the terms of node and shell (flannel's model): a domain of its own, in which the router is this host's
-//! tunnel end and each other host a port.
+//! tunnel end and each other host a port. With an end of each family there are two such domains, as there are two devices
+//! with flannel: each has its MAC address, its MTU and its peers.
 //!
 //! Nothing is learned or asked there. Each host has a static station (its MAC address), a static next hop (the first
 //! address of its subnet, as flannel has it) and a route. A host that is a neighbour on the uplink and is to be reached
@@ -18,16 +19,16 @@ use vswitch::{
 use wire::{Cidr, UnicastMac};
 
 use super::{Compiler, PortKind, Tunnel, unicast};
-use crate::derive::{self, OVERLAY, Peer};
+use crate::derive::{self, End, Peer};
 use crate::spec::{NetworkSpec, OverlaySpec};
 
-/// What the overlay's socket is bound to.
-pub(super) fn local_end(overlay: &OverlaySpec) -> Endpoint {
-    Endpoint { address: overlay.local, l4_port: derive::overlay_l4_port(overlay) }
+/// What an end's socket is bound to.
+pub(super) fn local_end(end: &End<'_>) -> Endpoint {
+    Endpoint { address: end.address, l4_port: derive::overlay_l4_port(end.overlay) }
 }
 
 fn remote_end(peer: &Peer<'_>) -> Endpoint {
-    Endpoint { address: peer.spec.endpoint, l4_port: derive::overlay_l4_port(peer.overlay) }
+    Endpoint { address: peer.spec.endpoint, l4_port: derive::overlay_l4_port(peer.end.overlay) }
 }
 
 fn vni(overlay: &OverlaySpec) -> Vni {
@@ -39,8 +40,8 @@ fn next_hop(peer: &Peer<'_>) -> IpAddr {
     peer.spec.subnet.network().address()
 }
 
-fn ours(overlay: &OverlaySpec) -> UnicastMac {
-    unicast(derive::overlay_mac(overlay))
+fn ours(end: &End<'_>) -> UnicastMac {
+    unicast(end.mac())
 }
 
 fn theirs(peer: &Peer<'_>) -> UnicastMac {
@@ -54,9 +55,15 @@ impl Compiler<'_> {
         Some((overlay, derive::overlay_format(overlay)?))
     }
 
-    pub(super) fn overlay_domain_plan(&self) -> Option<DomainPlan> {
-        self.overlay().map(|_| DomainPlan {
-            id: self.domain(OVERLAY),
+    /// Our ends of its tunnels.
+    fn ends(&self) -> impl Iterator<Item = (End<'_>, Format)> {
+        let overlay = self.overlay().into_iter();
+        overlay.flat_map(|(overlay, format)| derive::ends(overlay).map(move |end| (end, format)))
+    }
+
+    pub(super) fn overlay_domain_plans(&self) -> impl Iterator<Item = DomainPlan> {
+        self.ends().map(|(end, _)| DomainPlan {
+            id: self.domain(end.domain),
             ageing: Duration::from_secs(u64::from(NetworkSpec::default().ageing)),
             stations_max: plan::DOMAIN_STATIONS_DEFAULT,
             reserved_forward: ReservedForward(0),
@@ -64,26 +71,28 @@ impl Compiler<'_> {
         })
     }
 
-    /// The router as this host's tunnel end. It has no addresses there: errors come from those of the network.
-    pub(super) fn overlay_gateway(&self) -> Option<Gateway> {
-        let (overlay, format) = self.overlay()?;
-        let mut ends: Vec<(IpAddr, UnicastMac)> =
-            derive::tunnelled(self.config).map(|peer| (next_hop(&peer), theirs(&peer))).collect();
-        ends.sort_unstable();
-        let speakers = self.config.network[&overlay.network].gateway.clone();
-        Some(Gateway {
-            domain: self.domain(OVERLAY),
-            mac: ours(overlay),
-            addresses: Vec::new(),
-            subnets: Vec::new(),
-            mtu: derive::configured_mtu(overlay.underlay_mtu, format, overlay.local),
-            side: Side::Overlay(OverlayPolicy { ends: Arc::from(ends), speakers }),
+    /// The router as this host's tunnel ends. It has no addresses there: errors come from those of the network.
+    pub(super) fn overlay_gateways(&self) -> impl Iterator<Item = Gateway> {
+        self.ends().map(|(end, format)| {
+            let beyond = derive::tunnelled(self.config).filter(|peer| peer.end.domain == end.domain);
+            let mut ends: Vec<(IpAddr, UnicastMac)> =
+                beyond.map(|peer| (next_hop(&peer), theirs(&peer))).collect();
+            ends.sort_unstable();
+            let speakers = self.config.network[&end.overlay.network].gateway.clone();
+            Gateway {
+                domain: self.domain(end.domain),
+                mac: ours(&end),
+                addresses: Vec::new(),
+                subnets: Vec::new(),
+                mtu: end.mtu(format),
+                side: Side::Overlay(OverlayPolicy { ends: Arc::from(ends), speakers }),
+            }
         })
     }
 
     pub(super) fn overlay_routes(&self) -> Vec<Route> {
         let tunnelled = derive::tunnelled(self.config).map(|peer| {
-            let hop = NextHop { domain: self.domain(OVERLAY), address: next_hop(&peer) };
+            let hop = NextHop { domain: self.domain(peer.end.domain), address: next_hop(&peer) };
             Route { prefix: peer.spec.subnet.network(), target: Target::Via(vec![hop]) }
         });
         let direct = derive::direct(self.config).map(|peer| {
@@ -103,7 +112,7 @@ impl Compiler<'_> {
 
     pub(super) fn overlay_statics(&self) -> Vec<StaticStation> {
         let place = |peer: Peer<'_>| StaticStation {
-            domain: self.domain(OVERLAY),
+            domain: self.domain(peer.end.domain),
             mac: theirs(&peer),
             port: self.port(&peer.port),
         };
@@ -112,12 +121,12 @@ impl Compiler<'_> {
 
     pub(super) fn overlay_port_plan(&self, peer: &Peer<'_>, format: Format) -> PortPlan {
         let id = self.port(&peer.port);
-        let domain = self.domain(OVERLAY);
+        let domain = self.domain(peer.end.domain);
         PortPlan {
             id,
             serial: self.ids.ports.serial(id.0),
             memberships: vec![Membership { domain, vid: None }],
-            mtu: derive::configured_mtu(peer.overlay.underlay_mtu, format, peer.overlay.local),
+            mtu: peer.end.mtu(format),
             stations_max: 1,
             isolation: Isolation::Open,
             horizon: Some(Horizon(domain.0)),
@@ -129,14 +138,14 @@ impl Compiler<'_> {
     }
 
     pub(super) fn overlay_tunnel_plan(&self, peer: &Peer<'_>, format: Format) -> TunnelPlan {
-        let ours = ours(peer.overlay);
+        let ours = ours(&peer.end);
         let (encapsulation, inner_dst) = match format {
-            Format::Vxlan => (Encapsulation::Vxlan(vni(peer.overlay)), Some(ours)),
+            Format::Vxlan => (Encapsulation::Vxlan(vni(peer.end.overlay)), Some(ours)),
             Format::BareIp => (Encapsulation::BareIp { local: ours, remote: theirs(peer) }, None),
         };
         TunnelPlan {
             port: self.port(&peer.port),
-            underlay: self.underlay(local_end(peer.overlay)),
+            underlay: self.underlay(local_end(&peer.end)),
             remote: remote_end(peer),
             encapsulation,
             sources: vec![peer.spec.subnet.network()],
@@ -146,15 +155,15 @@ impl Compiler<'_> {
 
     pub(super) fn overlay_kind(&self, peer: &Peer<'_>, format: Format) -> PortKind {
         PortKind::Tunnel(Tunnel {
-            network: OVERLAY.to_owned(),
-            underlay: self.underlay(local_end(peer.overlay)),
+            network: peer.end.domain.to_owned(),
+            underlay: self.underlay(local_end(&peer.end)),
             remote: remote_end(peer),
             vni: match format {
-                Format::Vxlan => Some(vni(peer.overlay)),
+                Format::Vxlan => Some(vni(peer.end.overlay)),
                 Format::BareIp => None,
             },
             mtu: u16::MAX,
-            follows_interface: peer.overlay.underlay_mtu.is_none(),
+            follows_interface: peer.end.overlay.underlay_mtu.is_none(),
         })
     }
 

@@ -71,7 +71,7 @@ impl Compiler<'_> {
             mtu: uplink.mtu,
             side: Side::Uplink,
         });
-        let mut gateways: Vec<Gateway> = networks.chain(uplink).chain(self.overlay_gateway()).collect();
+        let mut gateways: Vec<Gateway> = networks.chain(uplink).chain(self.overlay_gateways()).collect();
         gateways.sort_by_key(|gateway| gateway.domain);
         gateways
     }

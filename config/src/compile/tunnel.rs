@@ -17,9 +17,9 @@ use crate::spec::{Document, VxlanSpec};
 /// The local ends, and what their datagrams carry.
 pub(super) fn local_ends(document: &Document) -> BTreeMap<Endpoint, Format> {
     let stretched = derive::tunnels(document).map(|(_, vxlan)| (local_end(vxlan), Format::Vxlan));
-    let overlay = document.overlay.as_ref();
+    let overlay = document.overlay.iter().flat_map(derive::ends);
     let overlay =
-        overlay.and_then(|overlay| Some((overlay::local_end(overlay), derive::overlay_format(overlay)?)));
+        overlay.filter_map(|end| Some((overlay::local_end(&end), derive::overlay_format(end.overlay)?)));
     stretched.chain(overlay).collect()
 }
 

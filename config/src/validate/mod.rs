@@ -94,9 +94,10 @@ fn process(document: &Document, findings: &mut Findings) {
     let tunnels = derive::remotes(document).count() + derive::tunnelled(document).count();
     let ports = document.port.len() + tunnels + uplinks;
     findings.too_many(&At::top("port"), "ports (tunnels among them)", ports, vswitch::plan::PORTS_MAX);
-    let networks = document.network.len() + uplinks + usize::from(document.overlay.is_some());
+    let ends = || document.overlay.iter().flat_map(derive::ends);
+    let networks = document.network.len() + uplinks + ends().count();
     findings.too_many(&At::top("network"), "networks", networks, vswitch::plan::DOMAINS_MAX);
-    let overlay = document.overlay.iter().map(|overlay| (overlay.local, derive::overlay_l4_port(overlay)));
+    let overlay = ends().map(|end| (end.address, derive::overlay_l4_port(end.overlay)));
     let local_ends: BTreeSet<_> =
         derive::tunnels(document).map(|(_, vxlan)| (vxlan.local, vxlan.port)).chain(overlay).collect();
     let (underlays, underlays_max) = (local_ends.len(), encap::plan::UNDERLAYS_MAX);

@@ -1,6 +1,7 @@
 //! The overlay: this host's share of the addresses and the others'.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use encap::Format;
 
@@ -8,7 +9,7 @@ use super::{Findings, PEERS_MAX, mac_fault, no_host, overlapped, unknown};
 use crate::derive;
 use crate::etcd::EtcdEndpoint;
 use crate::report::At;
-use crate::spec::{Backend, Document, EtcdSpec, OverlaySpec, PeerSpec, Registry, UplinkSpec, VxlanSpec};
+use crate::spec::{Backend, Document, EtcdSpec, NetworkSpec, OverlaySpec, PeerSpec, Registry, VxlanSpec};
 
 /// The smallest underlay. Less is refused.
 const UNDERLAY_MTU_MIN: u16 = 1280;
@@ -55,10 +56,26 @@ fn overlay_end(document: &Document, overlay: &OverlaySpec, at: &At, findings: &m
             format!("{} is no address of this host's; give the one to send from", overlay.local),
         );
     }
+    findings.add_if(&at.key("local_v6"), second_end_fault(overlay));
     findings.add_if(&at.key("underlay_mtu"), underlay_mtu_fault(overlay.underlay_mtu));
     if let Some(mac) = overlay.mac {
         findings.add_if(&at.key("mac"), mac_fault(mac));
     }
+}
+
+fn second_end_fault(overlay: &OverlaySpec) -> Option<String> {
+    let local_v6 = overlay.local_v6?;
+    if overlay.local.is_ipv6() {
+        return Some(format!("local is {}, of IPv6 already; drop local_v6", overlay.local));
+    }
+    if no_host(local_v6.into()) {
+        return Some(format!("{local_v6} is no address of this host's; give the one to send from"));
+    }
+    let is_flannels_udp = overlay.registry == Registry::Etcd && overlay.backend == Backend::Udp;
+    is_flannels_udp.then(|| {
+        "flannel's backend \"udp\" carries IPv4 alone; drop local_v6, or choose \"vxlan\" or \"host-gw\""
+            .to_owned()
+    })
 }
 
 /// Where subnets are leased from, and what flannel's keys can say of us.
@@ -75,24 +92,42 @@ fn registry(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut 
         let why = "a host's name in etcd is its IPv4 address, as with flannel; give one";
         findings.add(&at.key("local"), why);
     }
-    let network = document.network.get(&overlay.network);
-    if let Some(v6) =
-        network.and_then(|network| network.subnet.iter().find(|subnet| subnet.address().is_ipv6()))
-    {
-        let why = format!(
-            "{v6} cannot be leased: [overlay] has IPv4 subnets only with registry = \"etcd\"; drop it, or use `tapestry flanneld`"
-        );
-        findings.add(&At::top("network").key(&overlay.network).key("subnet"), why);
+    if let Some(network) = document.network.get(&overlay.network) {
+        let why = families_fault(overlay, network);
+        findings.add_if(&At::top("network").key(&overlay.network).key("subnet"), why);
     }
-    let is_ours = |uplink: &UplinkSpec| uplink.address.iter().any(|cidr| cidr.address() == overlay.local);
-    if overlay.backend == Backend::HostGw && !document.uplink.as_ref().is_some_and(is_ours) {
+    let is_of_uplink = |address: IpAddr| {
+        document.uplink.iter().flat_map(|uplink| &uplink.address).any(|cidr| cidr.address() == address)
+    };
+    let outside =
+        derive::ends(overlay).zip(["local", "local_v6"]).filter(|(end, _)| !is_of_uplink(end.address));
+    for (end, key) in outside.filter(|_| overlay.backend == Backend::HostGw) {
         let why = format!(
             "{} is what other hosts send to with backend \"host-gw\", and no address of the uplink; give one of [uplink]",
-            overlay.local
+            end.address
         );
-        findings.add(&at.key("local"), why);
+        findings.add(&at.key(key), why);
     }
     etcd(&overlay.etcd.clone().unwrap_or_default(), &etcd_at, findings);
+}
+
+/// A lease is of an IPv4 subnet, or of that and one of IPv6 (flannel's keys know nothing else).
+fn families_fault(overlay: &OverlaySpec, network: &NetworkSpec) -> Option<String> {
+    let routed = |v4: bool| derive::routed_subnets(network).any(|subnet| subnet.address().is_ipv4() == v4);
+    let v6 = network.subnet.iter().find(|subnet| subnet.address().is_ipv6());
+    match (overlay.local_v6, v6) {
+        (None, Some(v6)) => Some(format!(
+            "{v6} is for hosts that reach each other over IPv6, too; add local_v6 to [overlay], or drop it"
+        )),
+        (Some(_), _) if !(routed(true) && routed(false)) => Some(
+            "with local_v6 a lease is of a subnet of each family; give both with a gateway each, or neither"
+                .to_owned(),
+        ),
+        (None, None) if !routed(true) => {
+            Some("flannel's keys name no subnets of IPv6 alone; give one of IPv4 with its gateway".to_owned())
+        }
+        (Some(_) | None, _) => None,
+    }
 }
 
 fn etcd(etcd: &EtcdSpec, at: &At, findings: &mut Findings) {
@@ -140,9 +175,11 @@ fn etcd(etcd: &EtcdSpec, at: &At, findings: &mut Findings) {
 
 /// The overlay's own domain and ports have names too.
 fn names(document: &Document, overlay: &OverlaySpec, findings: &mut Findings) {
-    if derive::overlay_format(overlay).is_some() && document.network.contains_key(derive::OVERLAY) {
-        let why = "\"overlay\" is what the overlay's own network is called; choose another name";
-        findings.add(&At::top("network").key(derive::OVERLAY), why);
+    let own = derive::ends(overlay).filter(|_| derive::overlay_format(overlay).is_some());
+    for end in own.filter(|end| document.network.contains_key(end.domain)) {
+        let why =
+            format!("{:?} is what the overlay's own network is called; choose another name", end.domain);
+        findings.add(&At::top("network").key(end.domain), why);
     }
     for derive::Peer { port, .. } in derive::tunnelled(document) {
         if document.port.contains_key(&port) {
@@ -155,13 +192,15 @@ fn names(document: &Document, overlay: &OverlaySpec, findings: &mut Findings) {
 /// A socket has datagrams of one format, and of one VNI for one purpose.
 fn shared_end(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Findings) {
     let l4_port = derive::overlay_l4_port(overlay);
-    let shares = |vxlan: &VxlanSpec| (vxlan.local, vxlan.port) == (overlay.local, l4_port);
-    let Some((network, _)) = derive::tunnels(document).find(|(_, vxlan)| shares(vxlan)) else { return };
+    let shares = |vxlan: &VxlanSpec| {
+        vxlan.port == l4_port && derive::ends(overlay).any(|end| end.address == vxlan.local)
+    };
+    let Some((network, shared)) = derive::tunnels(document).find(|(_, vxlan)| shares(vxlan)) else { return };
     match derive::overlay_format(overlay) {
         Some(Format::BareIp) => {
             let why = format!(
                 "network {network:?} has its tunnel at {} port {l4_port}; choose another port",
-                overlay.local
+                shared.local
             );
             findings.add(&at.key("port"), why);
         }
@@ -183,12 +222,13 @@ pub(super) fn underlay_mtu_fault(mtu: Option<u16>) -> Option<String> {
 }
 
 fn peers(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Findings) {
-    let mut macs: BTreeSet<_> = overlay.mac.into_iter().collect();
-    let mut endpoints = BTreeSet::from([overlay.local]);
+    // MAC addresses of the two families are never in one domain.
+    let mut macs: BTreeSet<_> = overlay.mac.iter().map(|&mac| (overlay.local.is_ipv4(), mac)).collect();
+    let mut endpoints: BTreeSet<_> = derive::ends(overlay).map(|end| end.address).collect();
     for (index, peer) in overlay.peer.iter().enumerate() {
         let at = at.key("peer").index(index);
         peer_subnet(document, overlay, index, &at, findings);
-        if no_host(peer.endpoint) || peer.endpoint.is_ipv4() != overlay.local.is_ipv4() {
+        if no_host(peer.endpoint) || derive::end_towards(overlay, peer.endpoint).is_none() {
             let why = format!(
                 "{} is no address of another host of local's family; give the one it receives at",
                 peer.endpoint
@@ -208,7 +248,7 @@ fn peers(document: &Document, overlay: &OverlaySpec, at: &At, findings: &mut Fin
             findings.add(&at.key("endpoint"), why);
         }
         match peer.mac {
-            Some(mac) if !macs.insert(mac) => {
+            Some(mac) if !macs.insert((peer.endpoint.is_ipv4(), mac)) => {
                 findings.add(
                     &at.key("mac"),
                     format!("MAC address {mac} is ours or another peer's already; choose another"),

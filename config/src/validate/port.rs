@@ -160,7 +160,7 @@ fn address_fault(cidr: Cidr, network: &str, subnets: &[Cidr]) -> Option<String> 
     if no_host(address) {
         return Some(format!("{address} is no address that a station can have; choose another"));
     }
-    if subnets.is_empty() || subnets == [share::stand_in()] {
+    if subnets.is_empty() || share::is_stand_in(subnets) {
         return None; // With a subnet that is yet to be leased no address may be given: `share::fault` says so.
     }
     let Some(subnet) = subnets.iter().find(|subnet| subnet.address().is_ipv4() == address.is_ipv4()) else {

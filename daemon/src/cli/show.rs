@@ -68,8 +68,9 @@ pub(super) fn status(status: &Status) -> String {
 fn registry(info: &RegistryInfo) -> String {
     let refused: u64 = info.refused.values().sum();
     let refused = if refused == 0 { String::new() } else { format!(", {} keys not used", count(refused)) };
+    let v6 = info.subnet_v6.as_ref().map(|v6| format!(" and {v6}")).unwrap_or_default();
     let mut text = format!(
-        "  registry  {} {}, {}, {} peers{refused}\n",
+        "  registry  {} {}, {}{v6}, {} peers{refused}\n",
         info.kind,
         info.state.as_str(),
         info.subnet.as_deref().unwrap_or("no subnet"),

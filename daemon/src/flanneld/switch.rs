@@ -100,6 +100,7 @@ impl Packets {
             vni: 1, // Nobody sees it.
             port: Some(self.l4_port),
             local: self.local.into(),
+            local_v6: None,
             underlay_mtu: Some(self.mtu.saturating_add(28)),
             direct_routing: false,
             mac: None,

@@ -50,9 +50,14 @@ impl Subnets {
 impl fmt::Display for Subnets {
     /// As in a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.v4.address(), self.v4.prefix_len())?;
-        self.v6.map_or(Ok(()), |v6| write!(f, "&{}-{}", v6.address(), v6.prefix_len()))
+        f.write_str(&part_of_key(self.v4))?;
+        self.v6.map_or(Ok(()), |v6| write!(f, "&{}", part_of_key(v6)))
     }
+}
+
+/// A subnet as it stands in a key.
+pub fn part_of_key(subnet: Cidr) -> String {
+    format!("{}-{}", subnet.address(), subnet.prefix_len())
 }
 
 impl FromStr for Subnets {

@@ -11,8 +11,8 @@
 //!   the sake of an old key;
 //! - our own key is nobody's peer. What happens to it is told apart ([`Roster::own`]).
 //!
-//! Limits: [`LEASES_MAX`] keys; further ones are not kept until the next snapshot. [`HOSTS_MAX`] hosts, the older leases
-//! first. What is beyond either is counted as `registry.too-many`.
+//! Limits: [`LEASES_MAX`] keys; further ones are not kept until the next snapshot. [`PEERS_MAX`] peers, the older leases
+//! first; a host with both families is two of them. What is beyond either is counted as `registry.too-many`.
 //! No clock.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +25,8 @@ use super::network::{Backend, Network};
 
 /// Keys held: the hosts of a /8 with a /24 each.
 pub const LEASES_MAX: usize = 65_536;
-/// Hosts that packets are sent to, as many as a switch has tunnels for.
-pub const HOSTS_MAX: usize = config::PEERS_MAX;
+/// Ends that packets are sent to, as many as a switch has tunnels for.
+pub const PEERS_MAX: usize = config::PEERS_MAX;
 /// Keys named in a report; all are counted.
 pub const NAMED_MAX: usize = 10;
 
@@ -221,13 +221,13 @@ impl Roster {
         // The older first, so that it is there when the younger looks; one transaction can create several.
         current.sort_by(|a, b| (a.entry.created, &a.entry.key).cmp(&(b.entry.created, &b.entry.key)));
         let (mut taken, mut vteps) = (Taken::default(), BTreeSet::new());
-        let mut hosts = 0;
+        let mut peers = 0;
         current.retain(|lease| {
             let subnets = || self.families(lease.subnets);
             let macs = || {
                 subnets().filter_map(|each| Some((each.address().is_ipv4(), lease.holder.vtep(each)?.mac())))
             };
-            let conflict = if hosts == HOSTS_MAX {
+            let conflict = if peers + subnets().count() > PEERS_MAX {
                 Some(Broken::TooMany)
             } else if subnets().any(|subnet| taken.overlaps(subnet)) {
                 Some(Broken::Overlaps)
@@ -237,7 +237,7 @@ impl Roster {
             match conflict {
                 Some(broken) => refused.push((lease.entry.key.clone(), broken)),
                 None => {
-                    hosts += 1;
+                    peers += subnets().count();
                     subnets().for_each(|subnet| taken.insert(subnet));
                     vteps.extend(macs());
                 }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use config::{Backend, CompiledPort, OverlaySpec, PeerSpec, PortKind, Tunnel};
 use encap::Encapsulation;
 use node::{Flush, PortCounters};
+use vrouter::{Gateway, Side};
 use wire::{Cidr, PortId};
 
 use super::{State, Supervisor, live, random_seed, view};
@@ -86,7 +87,8 @@ fn behind_tunnel(
     let last_seen_ms = heard.map(|at| u64::try_from(clock::now().since(at).as_millis()).unwrap_or(u64::MAX));
     let trouble = troubles.get(&remote).filter(|trouble| trouble.unreachable > 0);
     let told_since = trouble.filter(|trouble| heard.is_none_or(|heard| heard < trouble.at));
-    let overlay = state.config.overlay.as_ref().filter(|_| tunnel.network == config::OVERLAY);
+    let is_overlays = [config::OVERLAY, config::OVERLAY_V6].contains(&tunnel.network.as_str());
+    let overlay = state.config.overlay.as_ref().filter(|_| is_overlays);
     let peer =
         overlay.and_then(|overlay| overlay.peer.iter().find(|peer| peer.endpoint == tunnel.remote.address));
     PeerInfo {
@@ -147,7 +149,12 @@ fn routed_peers<'a>(state: &'a State, overlay: &'a OverlaySpec) -> impl Iterator
     };
     overlay.peer.iter().filter(is_routed).map(move |peer| PeerInfo {
         name: name(peer),
-        network: config::OVERLAY.to_owned(),
+        network: if peer.endpoint.is_ipv6() && overlay.local_v6.is_some() {
+            config::OVERLAY_V6
+        } else {
+            config::OVERLAY
+        }
+        .to_owned(),
         subnet: Some(peer.subnet.to_string()),
         underlay: UPLINK.to_owned(),
         remote: peer.endpoint.to_string(),
@@ -230,9 +237,13 @@ fn echoes(state: &State, id: PortId, inner: Option<IpAddr>) -> Vec<Question> {
     let plan = &state.compiled.plan;
     let Some(tunnel) = plan.tunnels.iter().find(|tunnel| tunnel.port == id) else { return Vec::new() };
     let Some(subnet) = tunnel.sources.first() else { return Vec::new() };
-    let theirs = plan.switch.ports.iter().find(|port| port.id == id).and_then(|port| port.mac);
-    let domain = state.compiled.networks.get(config::OVERLAY);
-    let ours = plan.router.gateways.iter().find(|gateway| Some(&gateway.domain) == domain);
+    let port = plan.switch.ports.iter().find(|port| port.id == id);
+    let theirs = port.and_then(|port| port.mac);
+    let is_ours = |gateway: &&Gateway| {
+        let domain = port.and_then(|port| port.memberships.first()).map(|membership| membership.domain);
+        matches!(gateway.side, Side::Overlay(_)) && domain == Some(gateway.domain)
+    };
+    let ours = plan.router.gateways.iter().find(is_ours);
     let (Some(theirs), Some(ours)) = (theirs, ours) else { return Vec::new() };
     let macs = match tunnel.encapsulation {
         Encapsulation::Vxlan(_) => (theirs.mac(), ours.mac.mac()),

@@ -8,6 +8,9 @@ use tapestry::link::Namespace;
 use crate::etcd::{PREFIX, VXLAN, lease_of};
 use crate::lan::{Flanneld, Lan, Machine, able, output, reaches, run, until};
 
+const VXLAN_DUAL: &str =
+    r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}"#;
+
 /// A host with a switch and a pod.
 struct Host {
     // First: its log is in the machine's directory.
@@ -18,9 +21,13 @@ struct Host {
 
 impl Host {
     fn new(lan: &Lan, number: u8, backend: &str) -> Self {
+        Self::with(lan, number, |machine, pod| config(machine, pod, backend))
+    }
+
+    fn with(lan: &Lan, number: u8, config: impl Fn(&Machine, &Namespace) -> String) -> Self {
         let machine = lan.machine(number);
         let pod = Namespace::anonymous(&format!("pod {number}")).unwrap();
-        let switch = machine.switch(&config(&machine, &pod, backend));
+        let switch = machine.switch(&config(&machine, &pod));
         Self { machine, pod, switch }
     }
 
@@ -45,9 +52,17 @@ impl Host {
     }
 
     fn address(&self) -> String {
+        self.address_at(0).replace("/24", "")
+    }
+
+    fn address_v6(&self) -> String {
+        self.address_at(1).replace("/64", "")
+    }
+
+    fn address_at(&self, index: usize) -> String {
         let ports = self.machine.ask(&["port", "ls"]);
         let of_pod = ports.as_array().unwrap().iter().find(|port| port["name"] == "p").unwrap();
-        of_pod["address"][0].as_str().unwrap().replace("/24", "")
+        of_pod["address"][index].as_str().unwrap().to_owned()
     }
 
     fn reaches(&self, other: &str) -> bool {
@@ -80,6 +95,12 @@ fn config(machine: &Machine, pod: &Namespace, backend: &str) -> String {
         pod.path().display(),
         machine.number
     )
+}
+
+/// With a second end, for IPv6.
+fn dual(machine: &Machine, pod: &Namespace) -> String {
+    let second = format!("local_v6 = \"2001:db8:77::{}\"\n        local = ", machine.number);
+    config(machine, pod, "vxlan").replace("local = ", &second)
 }
 
 fn all_reach_all(hosts: &[Host]) {
@@ -276,6 +297,67 @@ fn what_is_lost_one_way_heals() {
 }
 
 #[test]
+fn both_families_are_leased_and_reached() {
+    if !able() {
+        return;
+    }
+    let lan = Lan::new();
+    lan.configure(VXLAN_DUAL);
+    let mut hosts: Vec<Host> = [1, 2].map(|number| Host::with(&lan, number, dual)).into();
+    hosts.iter().for_each(|host| host.switch.is_ready());
+    let flannel = lan.machine(3);
+    let flanneld = flannel.join(&[]);
+    let gateway_v6 = flannel.env("FLANNEL_IPV6_SUBNET").replace("/64", "");
+    run(
+        &flannel.space,
+        &format!("sysctl -qw net.ipv6.conf.all.forwarding=1\nip addr add {gateway_v6}/64 dev cni0 nodad"),
+    );
+    for host in &hosts {
+        until(&format!("peers of both families: {}", host.registry()), || host.is("held", 4));
+        let registry = host.registry();
+        let [v4, v6] = ["subnet", "subnet_v6"].map(|key| registry[key].as_str().unwrap().replace('/', "-"));
+        let value = lan.ctl(&["get", &format!("{PREFIX}/subnets/{v4}&{v6}"), "--print-value-only"]);
+        let number = host.machine.number;
+        assert!(value.contains(&format!("\"PublicIPv6\":\"2001:db8:77::{number}\"")), "{value}");
+        assert!(value.contains("\"BackendV6Data\":{\"VNI\":1,\"VtepMAC\":\""), "{value}");
+    }
+    all_reach_all(&hosts);
+    let all_reach_all_v6 = |hosts: &[Host]| {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let (from, to) = (&hosts[from], hosts[to].address_v6());
+            until(&format!("way to {to}: {}", from.switch.log()), || {
+                reaches(&from.pod, &from.address_v6(), &to, "1382")
+            });
+            assert!(
+                !reaches(&from.pod, &from.address_v6(), &to, "1383"),
+                "an IPv6 underlay takes 20 octets more"
+            );
+        }
+    };
+    all_reach_all_v6(&hosts);
+    for host in &hosts {
+        until("way to flanneld's host", || reaches(&host.pod, &host.address_v6(), &gateway_v6, "1382"));
+        until("way from flanneld's host", || reaches(&flannel.space, &gateway_v6, &host.address_v6(), "56"));
+    }
+    drop(flanneld);
+
+    // The lease outlives the process, both of its halves; with subnets in the file those are asked for.
+    let registry = hosts[1].registry();
+    let subnets = ["subnet", "subnet_v6"].map(|key| registry[key].as_str().unwrap().to_owned());
+    let addresses = (hosts[1].address(), hosts[1].address_v6());
+    assert_eq!(hosts[1].switch.signal(Signal::TERM).code(), Some(0));
+    let gateways = [addresses.0.replace(".2", ".1"), addresses.1.replace("::2", "::1")];
+    let host = &mut hosts[1];
+    let given = format!("[network.pod]\nsubnet = {subnets:?}\ngateway = {gateways:?}");
+    host.switch = host.machine.switch(&dual(&host.machine, &host.pod).replace("[network.pod]", &given));
+    host.switch.is_ready();
+    until("the lease again", || host.is("held", 4));
+    assert_eq!((host.registry()["subnet_v6"].as_str(), host.address_v6()), (Some(&*subnets[1]), addresses.1));
+    all_reach_all(&hosts);
+    all_reach_all_v6(&hosts);
+}
+
+#[test]
 fn a_configuration_that_differs_is_told_and_waited_for() {
     if !able() {
         return;
@@ -288,8 +370,8 @@ fn a_configuration_that_differs_is_told_and_waited_for() {
         "{}",
         host.switch.log()
     );
-    lan.configure(r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}"#);
-    until("the other word", || host.switch.log().contains("EnableIPv6"));
+    lan.configure(VXLAN_DUAL);
+    until("the other word", || host.switch.log().contains("EnableIPv6 of the configuration in etcd is true"));
     lan.configure(VXLAN);
     host.switch.is_ready();
 }

@@ -5,13 +5,13 @@
 //! whatever a script changes later finds the same peers. Two overlays in one world are told apart as two clusters would
 //! be: by backend, VNI, L4 port and family.
 //!
-//! A subnet is the first prefix of the overlay's network, as a lease has one.
+//! A host's subnets are the first prefixes of each family in the overlay's network, as a lease has them; one of IPv6 goes
+//! with `local_v6`, as flannel's do.
 
 use std::net::IpAddr;
 
-use config::{Backend, Config, Ids, PeerSpec, Registry, Report};
-use vrouter::Side;
-use wire::Mac;
+use config::{Backend, Config, PeerSpec, Registry, Report};
+use wire::Cidr;
 
 /// Whoever can be found.
 #[derive(Clone, Debug, Default)]
@@ -30,14 +30,7 @@ struct Cluster {
 
 impl Roster {
     pub(super) fn of(configs: &[Config]) -> Self {
-        let lease = |config: &Config| {
-            let overlay = asks(config)?;
-            let subnet = config.network.get(&overlay.network)?.subnet.first()?.network();
-            let mac = (overlay.backend == Backend::Vxlan).then(|| tunnel_end(config)).flatten();
-            let peer = PeerSpec { subnet, endpoint: overlay.local, mac };
-            Some((cluster(config)?, peer))
-        };
-        Self { leases: configs.iter().filter_map(lease).collect() }
+        Self { leases: configs.iter().flat_map(leases).collect() }
     }
 
     /// The configuration with its peers.
@@ -49,8 +42,9 @@ impl Roster {
         let mut document = (*config).clone();
         let Some(overlay) = &mut document.overlay else { return Ok(config) };
         overlay.registry = Registry::Static;
-        let is_other = |peer: &PeerSpec, own: IpAddr| peer.endpoint != own;
-        let peers = self.leases.iter().filter(|(of, peer)| *of == cluster && is_other(peer, overlay.local));
+        let own = [Some(overlay.local), overlay.local_v6.map(IpAddr::V6)];
+        let peers =
+            self.leases.iter().filter(|(of, peer)| *of == cluster && !own.contains(&Some(peer.endpoint)));
         overlay.peer.extend(peers.map(|(_, peer)| peer.clone()));
         Config::new(document)
     }
@@ -60,11 +54,20 @@ fn asks(config: &Config) -> Option<&config::OverlaySpec> {
     config.overlay.as_ref().filter(|overlay| overlay.registry == Registry::Etcd)
 }
 
-/// The MAC address that a host has in the overlay, as its lease would say.
-fn tunnel_end(config: &Config) -> Option<Mac> {
-    let compiled = config::compile(config, &mut Ids::default());
-    let gateways = &compiled.plan.router.gateways;
-    gateways.iter().find(|gateway| matches!(gateway.side, Side::Overlay(_))).map(|end| end.mac.mac())
+/// What a host's lease would say: a peer for each end that it has.
+fn leases(config: &Config) -> Vec<(Cluster, PeerSpec)> {
+    let (Some(overlay), Some(cluster)) = (asks(config), cluster(config)) else { return Vec::new() };
+    let subnets = config.network.get(&overlay.network).map(|network| &network.subnet[..]).unwrap_or_default();
+    let subnet = |v4: bool| {
+        subnets.iter().find(|subnet| subnet.address().is_ipv4() == v4).map(|subnet| subnet.network())
+    };
+    let first = subnet(true).or_else(|| subnet(false)).map(|subnet| (subnet, overlay.local));
+    let second = overlay.local_v6.and_then(|local| Some((subnet(false)?, IpAddr::V6(local))));
+    let peer = |(subnet, endpoint): (Cidr, IpAddr)| {
+        let mac = overlay.tunnel_mac(endpoint.is_ipv4()).filter(|_| overlay.backend == Backend::Vxlan);
+        (cluster, PeerSpec { subnet, endpoint, mac })
+    };
+    first.into_iter().chain(second).map(peer).collect()
 }
 
 fn cluster(config: &Config) -> Option<Cluster> {

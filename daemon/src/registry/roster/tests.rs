@@ -157,14 +157,14 @@ fn a_full_roster_counts_what_it_does_not_keep() {
 #[test]
 fn the_oldest_leases_count_when_there_are_more_hosts_than_tunnels() {
     let mut roster = roster(r#"{"Network":"10.0.0.0/8"}"#);
-    roster.reset((0..u16::try_from(HOSTS_MAX + 2).unwrap()).map(|host| {
+    roster.reset((0..u16::try_from(PEERS_MAX + 2).unwrap()).map(|host| {
         let [high, low] = host.to_be_bytes();
         let value = format!(r#"{{"PublicIP":"198.18.{high}.{low}"}}"#);
         let key = format!("10.{high}.{low}.0-24");
         Entry { created: -i64::from(host), ..raw(&key, &value) }
     }));
     let view = roster.view();
-    assert_eq!((view.peers.len(), view.refused[&Broken::TooMany]), (HOSTS_MAX, 2));
+    assert_eq!((view.peers.len(), view.refused[&Broken::TooMany]), (PEERS_MAX, 2));
     assert!(view.named.contains(&("10.0.0.0-24".to_owned(), Broken::TooMany)), "{:?}", view.named);
 }
 
