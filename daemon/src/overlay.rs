@@ -39,7 +39,7 @@ use crate::registry::etcd::{Client, Endpoint, Tls};
 use crate::registry::lease::{Holder, Subnets, Vtep, part_of_key};
 use crate::registry::network::{Backend as Kind, Network};
 use crate::registry::roster::{NAMED_MAX, Peer, Roster, View};
-use crate::registry::session::{ASK_AGAIN, Report, Session};
+use crate::registry::session::{ASK_AGAIN, Report, Session, contested};
 use crate::registry::tenure::{Loss, Tenure};
 use crate::supervisor::Supervisor;
 use crate::sys::clock;
@@ -437,12 +437,12 @@ fn tell(report: Report, supervisor: &Supervisor, peers: &watch::Sender<Option<Vi
             tracing::warn!("the lease could not be renewed: {why}; it is tried again");
             supervisor.note_registry(|info| info.renewals_failed += 1);
         }
-        Report::Contested => {
-            let text =
-                "another machine writes to our lease and has our public address; it will be renewed over";
+        Report::Contested(pause) => {
+            let text = contested(pause);
             tracing::error!("{text}");
             supervisor.note_registry(|info| info.contested += 1);
-            publish(EventKind::RegistryContested, text.to_owned());
+            publish(EventKind::RegistryContested, text);
         }
+        Report::Restored => tracing::info!("our lease is again as we have written it"),
     }
 }

@@ -340,8 +340,26 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_flag() {
-        let usage = usage();
-        assert!(FLAGS.iter().all(|(name, ..)| usage.contains(&format!("  -{name}"))));
+    fn the_table_says_of_every_flag_how_it_is_taken_and_knows_no_other() {
+        let document = include_str!("../../../docs/flanneld.md");
+        let section = document.split("\n## ").find(|section| section.starts_with("Flags")).unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let mut listed: Vec<&str> = Vec::new();
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert!(["works", "differs", "refused", "ignored"].contains(&cells[2]), "{row}");
+            let needs_words = ["differs", "refused"].contains(&cells[2]);
+            assert!(!needs_words || !cells[3].is_empty(), "{row}");
+            listed.extend(cells[1].split('`').skip(1).step_by(2));
+        }
+        let mut known: Vec<&str> = FLAGS.iter().map(|(name, ..)| *name).collect();
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(listed, known);
+        let of_help = usage();
+        let of_help = of_help.lines().filter_map(|line| line.strip_prefix("  -"));
+        let mut of_help: Vec<&str> = of_help.filter_map(|line| line.split(' ').next()).collect();
+        of_help.sort_unstable();
+        assert_eq!(of_help, known);
     }
 }

@@ -37,7 +37,7 @@ use crate::registry::etcd::{Client, Endpoint, Tls};
 use crate::registry::lease::Subnets;
 use crate::registry::network::Network;
 use crate::registry::roster::{Roster, View};
-use crate::registry::session::{ASK_AGAIN, Report, Session};
+use crate::registry::session::{ASK_AGAIN, Report, Session, contested};
 use crate::registry::tenure::Tenure;
 use crate::sys::clock;
 use crate::{log, notify};
@@ -129,11 +129,11 @@ async fn work(
     listening.map_err(|error| format!("start healthz server on {address}:{l4_port} error: {error}"))?;
 
     let session = Arc::new(Session::new(client, &options.etcd_prefix));
-    let network = session.network(|why| {
+    let network = session.network_or_fault(|why| {
         tracing::error!("couldn't fetch network config: {why}; asked again every {ASK_AGAIN:?}");
         notify::status(why);
     });
-    let network = network.await;
+    let network = network.await.map_err(|invalid| invalid.to_string())?;
     let handle = netlink()?;
     let facts = external::look(&handle, options.iface_can_reach).await.map_err(|error| error.to_string())?;
     let external = external::choose(&facts, options, network.v6.is_some())
@@ -285,10 +285,7 @@ fn tell(report: Report, peers: &tokio::sync::watch::Sender<Option<View>>) {
         Report::Back => tracing::info!("etcd answers again"),
         Report::Renewed(_) => tracing::info!("lease renewed"),
         Report::NotRenewed(why) => tracing::warn!("the lease could not be renewed: {why}; it is tried again"),
-        Report::Contested => {
-            tracing::error!(
-                "another machine writes to our lease and has our public address; it will be renewed over"
-            );
-        }
+        Report::Contested(pause) => tracing::error!("{}", contested(pause)),
+        Report::Restored => tracing::info!("our lease is again as we have written it"),
     }
 }

@@ -79,6 +79,8 @@ pub struct Invalid {
     pub key: &'static str,
     /// What is wrong with it.
     pub why: String,
+    /// Whether it is a key of `Backend`: flanneld ends with those, and asks again after others.
+    pub is_backends: bool,
 }
 
 impl fmt::Display for Invalid {
@@ -90,7 +92,7 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 fn invalid(key: &'static str, why: impl Into<String>) -> Invalid {
-    Invalid { key, why: why.into() }
+    Invalid { key, why: why.into(), is_backends: false }
 }
 
 impl Backend {
@@ -128,7 +130,8 @@ impl Network {
             return Err(invalid("EnableIPv4", "is false, and keys of subnets in etcd need an IPv4 prefix"));
         }
         let nftables = boolean(&document, "EnableNFTables", false)?;
-        Ok(Self { v4, v6, nftables, backend: backend(&document)? })
+        let backend = backend(&document).map_err(|invalid| Invalid { is_backends: true, ..invalid })?;
+        Ok(Self { v4, v6, nftables, backend })
     }
 
     /// The pool of the family of `prefix`.

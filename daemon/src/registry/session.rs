@@ -19,7 +19,7 @@ use tokio::time::Instant as Moment;
 
 use super::acquire::{Acquired, Acquisition, Answer, Failed, Request, Step, TTL_SECS, Wish};
 use super::etcd::{Change, Client, Error, Expected, Pair, Position, Watched};
-use super::network::Network;
+use super::network::{Invalid, Network};
 use super::roster::{Entry, Roster, View};
 use super::tenure::{Loss, Progress, Standing, Tenure};
 use crate::sys::clock;
@@ -53,8 +53,16 @@ pub enum Report {
     Renewed(Acquired),
     /// It could not be renewed, and will be tried again.
     NotRenewed(String),
-    /// Another machine writes to our key that says it has our public address.
-    Contested,
+    /// Another machine writes to our key that says it has our public address; it is written over after so long.
+    Contested(Duration),
+    /// Our key is again as we have written it.
+    Restored,
+}
+
+/// [`Report::Contested`] in words.
+pub fn contested(pause: Duration) -> String {
+    let when = if pause.is_zero() { "at once".to_owned() } else { format!("in {} s", pause.as_secs()) };
+    format!("another machine writes to our lease and has our public address; it is written again {when}")
 }
 
 /// What the follower tells.
@@ -83,10 +91,32 @@ impl Session {
     /// reason once in a row.
     pub async fn network(&self, mut on_trouble: impl FnMut(&str)) -> Network {
         let mut said = String::new();
+        let mut tell = |why: &str| {
+            if said != why {
+                on_trouble(why);
+                why.clone_into(&mut said);
+            }
+        };
+        loop {
+            match self.network_or_fault(&mut tell).await {
+                Ok(network) => return network,
+                Err(invalid) => tell(&invalid.to_string()),
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// [`Session::network`], but for the keys of `Backend`, which nobody waits for.
+    ///
+    /// # Errors
+    /// If one of them is refused.
+    pub async fn network_or_fault(&self, mut on_trouble: impl FnMut(&str)) -> Result<Network, Invalid> {
+        let mut said = String::new();
         loop {
             let why = match self.document().await {
                 Ok(Some(document)) => match Network::parse(&document) {
-                    Ok(network) => return network,
+                    Ok(network) => return Ok(network),
+                    Err(invalid) if invalid.is_backends => return Err(invalid),
                     Err(invalid) => invalid.to_string(),
                 },
                 Ok(None) => {
@@ -177,6 +207,7 @@ impl Session {
             match tenure.answer(&answer.unwrap_or(Answer::Nothing), clock::now()) {
                 Progress::Ask(next) => request = Some(next),
                 Progress::Renewed => report(Report::Renewed(tenure.acquired())),
+                Progress::Restored => report(Report::Restored),
                 Progress::Later => report(Report::NotRenewed(why)),
             }
         }
@@ -304,9 +335,9 @@ impl Keeper {
         if self.is_away && self.told.is_none() {
             return None; // Nothing is known yet.
         }
-        match self.tenure.seen(self.roster.own()) {
-            Standing::Ours => {}
-            Standing::Contested => report(Report::Contested),
+        match self.tenure.seen(self.roster.own(), clock::now()) {
+            Standing::Ours | Standing::StillContested => {}
+            Standing::Contested(pause) => report(Report::Contested(pause)),
             Standing::Lost(loss) => return Some(loss),
         }
         let view = self.roster.view();

@@ -10,8 +10,10 @@
 //! slept through the end of his term must not take the subnet from whom it was given to since.
 //!
 //! What the watch shows of our key decides the rest ([`Tenure::seen`]): another value of the same host is contested, which is
-//! told and then renewed over, for that is how two machines with one public address look; another host's is
-//! taken, and no key is gone: both mean that the lease is lost, for good.
+//! how two machines with one public address look. It is told and written over at once, under the etcd lease that we have,
+//! so that peers do not send to a wrong MAC address until the next renewal. Whoever writes again is fought with pauses that
+//! double from one second to [`RETRY`] and are forgotten after [`CALM`]. Another host's value is taken, and no key is gone:
+//! both mean that the lease is lost, for good.
 //!
 //! etcd may be away for any time: nothing is lost by that alone, and the renewal is tried again until it works. Clock: an
 //! argument. Source: flannel pkg/subnet/etcd/local_manager.go (`CompleteLease`).
@@ -28,6 +30,9 @@ use super::roster::Entry;
 /// How long a failed renewal is not tried again (flannel's `time.Minute`).
 pub const RETRY: Duration = Duration::from_secs(60);
 
+/// How long nobody may have written to our key for the next one to be answered without a pause.
+pub const CALM: Duration = Duration::from_secs(600);
+
 /// A lease that is ours, and when to do something about it.
 #[derive(Debug)]
 pub struct Tenure {
@@ -36,13 +41,25 @@ pub struct Tenure {
     margin: Duration,
     /// `None`: a reservation, which has no end.
     term: Option<Term>,
+    contest: Contest,
+    state: State,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Term {
     ends: Instant,
     renews: Instant,
-    state: State,
+}
+
+/// What somebody else writes to our key.
+#[derive(Clone, Copy, Debug, Default)]
+struct Contest {
+    /// When we write over it.
+    answers: Option<Instant>,
+    /// When the last one was seen.
+    last: Option<Instant>,
+    /// How often we were to write over it, since it was calm.
+    times: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +67,8 @@ enum State {
     Idle,
     Granting,
     Replacing(i64),
+    /// Writing over what somebody else has written.
+    Answering,
 }
 
 /// What the registry says of our key.
@@ -57,8 +76,10 @@ enum State {
 pub enum Standing {
     /// It is as we have written it.
     Ours,
-    /// Another machine writes to it that says it is us.
-    Contested,
+    /// Another machine writes to it that says it is us; it is written over after so long.
+    Contested(Duration),
+    /// The same again, before it could be written over.
+    StillContested,
     /// It is lost.
     Lost(Loss),
 }
@@ -88,6 +109,8 @@ pub enum Progress {
     Ask(Request),
     /// The lease holds for another term.
     Renewed,
+    /// What somebody else has written is written over.
+    Restored,
     /// It failed, and will be tried again.
     Later,
 }
@@ -95,7 +118,8 @@ pub enum Progress {
 impl Tenure {
     /// The tenure of what was just acquired. A margin longer than the term renews all the time, once in [`RETRY`].
     pub fn new(acquired: Acquired, holder: Holder, margin: Duration, now: Instant) -> Self {
-        let mut tenure = Self { acquired, holder, margin, term: None };
+        let (contest, state) = (Contest::default(), State::Idle);
+        let mut tenure = Self { acquired, holder, margin, term: None, contest, state };
         tenure.begin(now);
         tenure
     }
@@ -117,13 +141,19 @@ impl Tenure {
 
     /// When [`Tenure::wake`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.term.filter(|term| term.state == State::Idle).map(|term| term.renews)
+        let renews = self.term.map(|term| term.renews);
+        let first = renews.into_iter().chain(self.contest.answers).min();
+        first.filter(|_| self.state == State::Idle)
     }
 
     /// What is due.
     pub fn wake(&mut self, now: Instant) -> Option<Request> {
-        let is_due = |term: &&mut Term| term.state == State::Idle && term.renews <= now;
-        self.term.as_mut().filter(is_due)?.state = State::Granting;
+        self.deadline().filter(|due| *due <= now)?;
+        if self.contest.answers.is_some_and(|due| due <= now) {
+            self.state = State::Answering;
+            return Some(replace(&self.acquired, self.holder.to_json(), self.acquired.lease));
+        }
+        self.state = State::Granting;
         Some(Request::Grant)
     }
 
@@ -132,21 +162,31 @@ impl Tenure {
     /// # Panics
     /// If the answer is one to another request.
     pub fn answer(&mut self, answer: &Answer, now: Instant) -> Progress {
-        let term = self.term.as_mut().expect("without a term nothing is asked");
-        match (term.state, answer) {
+        match (std::mem::replace(&mut self.state, State::Idle), answer) {
             (State::Granting, Answer::Granted(lease)) => {
-                term.state = State::Replacing(*lease);
+                self.state = State::Replacing(*lease);
                 Progress::Ask(replace(&self.acquired, self.holder.to_json(), *lease))
             }
             (State::Replacing(lease), Answer::Done(written)) => {
                 self.acquired = Acquired { lease, written: *written, ..self.acquired };
                 self.begin(now);
+                self.contest.answers = None;
                 Progress::Renewed
             }
+            (State::Answering, Answer::Done(written)) => {
+                self.acquired.written = *written;
+                self.contest.answers = None;
+                Progress::Restored
+            }
             // Should the write have happened all the same, the watch says so, and the next one fits.
-            (State::Granting | State::Replacing(_), Answer::Nothing)
-            | (State::Replacing(_), Answer::Unexpected) => {
-                *term = Term { renews: now + RETRY, state: State::Idle, ..*term };
+            (State::Granting | State::Replacing(_) | State::Answering, Answer::Nothing)
+            | (State::Replacing(_) | State::Answering, Answer::Unexpected) => {
+                // A renewal writes over it, too, and under a new etcd lease, should ours be gone.
+                self.contest.answers =
+                    self.contest.answers.filter(|_| self.term.is_none()).map(|_| now + RETRY);
+                if let Some(term) = &mut self.term {
+                    term.renews = now + RETRY;
+                }
                 Progress::Later
             }
             (state, answer) => panic!("{answer:?} is no answer in {state:?}"),
@@ -154,7 +194,7 @@ impl Tenure {
     }
 
     /// What the registry has under our key.
-    pub fn seen(&mut self, own: Option<&Entry>) -> Standing {
+    pub fn seen(&mut self, own: Option<&Entry>, now: Instant) -> Standing {
         let Some(entry) = own else { return Standing::Lost(Loss::Revoked) };
         if entry.written <= self.acquired.written {
             return Standing::Ours; // Older news than our own write.
@@ -168,7 +208,7 @@ impl Tenure {
             // Broken, or of a machine with our address.
             Ok(_) | Err(_) => {
                 self.acquired.written = entry.written;
-                Standing::Contested
+                self.contest.seen(now).map_or(Standing::StillContested, Standing::Contested)
             }
         }
     }
@@ -177,8 +217,24 @@ impl Tenure {
         let ttl = Duration::from_secs(TTL_SECS);
         let wait = ttl.checked_sub(self.margin).unwrap_or(RETRY).max(RETRY);
         let is_reservation = self.acquired.lease == 0;
-        self.term =
-            (!is_reservation).then(|| Term { ends: now + ttl, renews: now + wait, state: State::Idle });
+        self.term = (!is_reservation).then(|| Term { ends: now + ttl, renews: now + wait });
+    }
+}
+
+impl Contest {
+    /// Somebody has written; how long until we do, unless that was known.
+    fn seen(&mut self, now: Instant) -> Option<Duration> {
+        if self.last.replace(now).is_none_or(|last| now.since(last) >= CALM) {
+            self.times = 0;
+        }
+        if self.answers.is_some() {
+            return None;
+        }
+        let doubled = self.times.checked_sub(1).map(|times| Duration::from_secs(1 << times.min(6)));
+        let pause = doubled.unwrap_or_default().min(RETRY);
+        self.times = self.times.saturating_add(1);
+        self.answers = Some(now + pause);
+        Some(pause)
     }
 }
 

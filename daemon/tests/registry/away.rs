@@ -17,7 +17,11 @@ fn away(report: &Report) -> Option<String> {
     match report {
         Report::Away(why) => Some(why.clone()),
         Report::Peers(view) => panic!("peers have changed: {view:?}"),
-        Report::Back | Report::Renewed(_) | Report::NotRenewed(_) | Report::Contested => None,
+        Report::Back
+        | Report::Renewed(_)
+        | Report::NotRenewed(_)
+        | Report::Contested(_)
+        | Report::Restored => None,
     }
 }
 

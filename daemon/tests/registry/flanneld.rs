@@ -214,6 +214,15 @@ fn what_cannot_work_is_refused_with_the_reason() {
         1,
         "your PublicIP differs from interface IP",
     );
+    for (backend, words) in [
+        (r#"{"Type":"wireguard"}"#, "is a backend of flanneld that Tapestry does not have"),
+        (r#"{"Type":"nonsense"}"#, "unknown backend type"),
+        (r#"{"VNI":1}"#, "unknown backend type"),
+        (r#"{"Type":"vxlan","GBP":true}"#, "Backend.GBP"),
+        (r#"{"Type":"vxlan","VNI":"one"}"#, "VNI"),
+    ] {
+        refused(&format!(r#"{{"Network":"10.5.0.0/16","Backend":{backend}}}"#), &[], 1, words);
+    }
     // All subnets are taken.
     for (number, key) in ["10.5.0.64-26", "10.5.0.128-26", "10.5.0.192-26"].into_iter().enumerate() {
         let host = u16::try_from(number).unwrap() + 20;

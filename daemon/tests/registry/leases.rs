@@ -100,7 +100,16 @@ async fn a_machine_with_our_address_is_reported_and_another_host_ends_the_lease(
     let mut one = Host::join(etcd.client(), 1, None).await;
     let key = one.key();
     etcd.put(&key, r#"{"PublicIP":"192.0.0.1","BackendType":"host-gw"}"#);
-    one.hears("contest", |report| matches!(report, Report::Contested).then_some(())).await;
+    let pause =
+        |report: &Report| if let Report::Contested(pause) = report { Some(pause.as_secs()) } else { None };
+    let restored = |report: &Report| matches!(report, Report::Restored).then_some(());
+    for wanted in [0, 1] {
+        assert_eq!(one.hears("contest", pause).await, wanted);
+        one.hears("our own again", restored).await;
+        let value = etcd.ctl(&["get", &format!("{PREFIX}/subnets/{key}"), "--print-value-only"]);
+        assert!(!value.contains("host-gw"), "{value}");
+        etcd.put(&key, r#"{"PublicIP":"192.0.0.1","BackendType":"host-gw"}"#);
+    }
     etcd.put(&key, &lease_of(2));
     assert_eq!(one.ends().await, Loss::Taken);
 }

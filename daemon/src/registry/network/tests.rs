@@ -112,3 +112,18 @@ fn what_is_wrong_is_named() {
         assert!(said.starts_with("network configuration, ") && said.contains(words), "{document}: {said}");
     }
 }
+
+#[test]
+fn the_table_names_every_key() {
+    let document = include_str!("../../../../docs/flanneld.md");
+    let section = document.split("\n## ").find(|section| section.starts_with("The network's")).unwrap();
+    let v6 = [V6.network, V6.len, V6.min, V6.max];
+    let v4 = [V4.network, V4.len, V4.min, V4.max];
+    let others = ["EnableIPv4", "EnableIPv6", "EnableNFTables", "Backend", "Backend.Type"];
+    let backend = ["VNI", "Port", "MTU", "DirectRouting", "MacPrefix", "GBP", "Learning"];
+    let types =
+        ["vxlan", "udp", "host-gw", "alloc", "ipip", "ipsec", "wireguard", "extension", "tencent-vpc"];
+    for name in v4.iter().chain(&v6).chain(&others).chain(&backend).chain(&types) {
+        assert!(section.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -6,6 +6,7 @@ use super::*;
 use crate::registry::model::Store;
 
 const HOUR: Duration = Duration::from_secs(3600);
+const NOW: Instant = Instant::ZERO;
 const KEY: &str = "10.5.2.0-24";
 
 fn holder(host: u8) -> Holder {
@@ -26,7 +27,7 @@ fn renew(tenure: &mut Tenure, store: &mut Store, now: Instant) -> Option<Progres
         let answer = store.handle(&request);
         match tenure.answer(&answer, now) {
             Progress::Ask(next) => request = next,
-            end @ (Progress::Renewed | Progress::Later) => return Some(end),
+            end @ (Progress::Renewed | Progress::Restored | Progress::Later) => return Some(end),
         }
     }
 }
@@ -41,9 +42,9 @@ fn a_lease_is_renewed_an_hour_before_its_end_with_a_new_one() {
     assert_eq!(renew(&mut tenure, &mut store, due), Some(Progress::Renewed));
     assert_eq!(tenure.deadline(), Some(due + 23 * HOUR));
     assert_ne!(store.entries[KEY].lease, 99);
-    assert_eq!(tenure.seen(store.entries.get(KEY)), Standing::Ours);
+    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Ours);
     store.expire(99);
-    assert_eq!(tenure.seen(store.entries.get(KEY)), Standing::Ours, "the old one's end does not matter");
+    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Ours, "the old one's end does not matter");
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn what_was_given_to_another_is_not_taken_back() {
     let before = store.entries.clone();
     assert_eq!(renew(&mut tenure, &mut store, Instant::from_secs(90_000)), Some(Progress::Later));
     assert_eq!(store.entries, before);
-    assert_eq!(tenure.seen(store.entries.get(KEY)), Standing::Lost(Loss::Taken));
+    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Lost(Loss::Taken));
 }
 
 #[test]
@@ -88,18 +89,64 @@ fn what_happens_to_our_key_is_told_apart() {
     let mut store = Store::default();
     let mut tenure = begun(&mut store, 99);
     let old = store.entries[KEY].clone();
-    assert_eq!(tenure.seen(Some(&old)), Standing::Ours);
+    assert_eq!(tenure.seen(Some(&old), NOW), Standing::Ours);
     store.write(KEY, &holder(1).to_json(), 100);
-    assert_eq!(tenure.seen(store.entries.get(KEY)), Standing::Ours, "written again as it was");
+    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Ours, "written again as it was");
     let other = r#"{"PublicIP":"192.0.2.1","BackendType":"host-gw"}"#;
-    for value in [other, "broken"] {
-        store.write(KEY, value, 100);
-        assert_eq!(tenure.seen(store.entries.get(KEY)), Standing::Contested);
-    }
-    assert_eq!(tenure.seen(Some(&old)), Standing::Ours, "old news");
-    assert_eq!(renew(&mut tenure, &mut store, Instant::from_secs(90_000)), Some(Progress::Renewed));
+    store.write(KEY, other, 100);
+    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Contested(Duration::ZERO));
+    store.write(KEY, "broken", 100);
+    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::StillContested);
+    assert_eq!(tenure.seen(Some(&old), NOW), Standing::Ours, "old news");
+    assert_eq!(renew(&mut tenure, &mut store, Instant::ZERO), Some(Progress::Restored));
+    assert_eq!(store.entries[KEY].lease, 99, "no etcd lease is left behind");
     assert_eq!(store.entries[KEY].value, holder(1).to_json().into_bytes());
-    assert_eq!(tenure.seen(None), Standing::Lost(Loss::Revoked));
+    assert_eq!(tenure.seen(None, NOW), Standing::Lost(Loss::Revoked));
+}
+
+/// Whoever never gives in gets an answer a minute in the end, and one at once after a calm; a reservation likewise.
+#[test]
+fn a_fight_gets_slower_and_is_forgotten() {
+    for lease in [99, 0] {
+        let mut store = Store::default();
+        let mut tenure = begun(&mut store, lease);
+        let renewal = tenure.deadline();
+        let mut now = Instant::ZERO;
+        let mut contest = |tenure: &mut Tenure, now: &mut Instant| {
+            store.write(KEY, "broken", 100);
+            let Standing::Contested(pause) = tenure.seen(store.entries.get(KEY), *now) else {
+                panic!("it is another's value")
+            };
+            *now = *now + pause;
+            assert_eq!(tenure.deadline(), Some(*now));
+            assert_eq!(renew(tenure, &mut store, *now), Some(Progress::Restored));
+            assert_eq!(store.entries[KEY].value, holder(1).to_json().into_bytes());
+            assert_eq!((store.entries[KEY].lease, tenure.deadline()), (lease, renewal));
+            pause.as_secs()
+        };
+        let pauses: Vec<u64> = (0..10).map(|_| contest(&mut tenure, &mut now)).collect();
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        now = now + CALM;
+        assert_eq!(contest(&mut tenure, &mut now), 0);
+    }
+}
+
+/// etcd is away, or our etcd lease is gone, just then: the next attempt is a renewal; a reservation is written as it was.
+#[test]
+fn what_could_not_be_written_over_is_tried_again() {
+    for (lease, next) in [(99, Progress::Renewed), (0, Progress::Restored)] {
+        for answer in [Answer::Nothing, Answer::Unexpected] {
+            let mut store = Store::default();
+            let mut tenure = begun(&mut store, lease);
+            store.write(KEY, "broken", 100);
+            assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Contested(Duration::ZERO));
+            assert!(tenure.wake(NOW).is_some());
+            assert_eq!(tenure.answer(&answer, NOW), Progress::Later);
+            assert_eq!(tenure.deadline(), Some(NOW + RETRY));
+            assert_eq!(renew(&mut tenure, &mut store, NOW + RETRY), Some(next.clone()));
+            assert_eq!(store.entries[KEY].value, holder(1).to_json().into_bytes());
+        }
+    }
 }
 
 #[test]
@@ -142,9 +189,10 @@ fn a_lease_that_nobody_touches_is_kept() {
                 Progress::Ask(next) => pending = Some(next),
                 Progress::Renewed => renewed += 1,
                 Progress::Later => {}
+                Progress::Restored => panic!("nobody else writes"),
             }
             if rng.chance(1, 2) {
-                assert_eq!(tenure.seen(store.entries.get(KEY)), Standing::Ours, "seed {seed}");
+                assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Ours, "seed {seed}");
             }
             assert!(
                 now < tenure.ends().unwrap(),
