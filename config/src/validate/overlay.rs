@@ -123,9 +123,6 @@ fn families_fault(overlay: &OverlaySpec, network: &NetworkSpec) -> Option<String
             "with local_v6 a lease is of a subnet of each family; give both with a gateway each, or neither"
                 .to_owned(),
         ),
-        (None, None) if !routed(true) => {
-            Some("flannel's keys name no subnets of IPv6 alone; give one of IPv4 with its gateway".to_owned())
-        }
         (Some(_) | None, _) => None,
     }
 }
