@@ -272,6 +272,8 @@ impl Switch {
             }
         }
         let config = Config::new(path.document(&[])).map_err(|report| report.to_string())?;
+        // The subnet file's directory, which is made only when that is written; `claim` says what is wrong.
+        drop(socket.parent().map(std::fs::create_dir_all));
         let claimed = control::claim(socket)
             .inspect_err(|error| tracing::warn!("there is no control socket: {error}"))
             .ok();

@@ -85,7 +85,7 @@ impl Asker {
         let frame = match question {
             Question::Echo { macs, src, dst } => {
                 let mut frame = self.echo(*macs, (*src, *dst), number, packet_len);
-                limit_to_one_hop(&mut frame);
+                limit_hops(&mut frame, self.framing);
                 frame
             }
             Question::AllNodes => {
@@ -223,14 +223,19 @@ fn l4_of(packet: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Whoever does not have the destination has to say so.
-fn limit_to_one_hop(frame: &mut [u8]) {
+/// Whoever does not have the destination has to say so. Where packets are bare each end takes one hop, and flanneld's says
+/// nothing of a packet that has none left.
+fn limit_hops(frame: &mut [u8], framing: Framing) {
+    let hops = match framing {
+        Framing::Vxlan(_) => 1,
+        Framing::Bare => 2,
+    };
     match frame[12..14] {
         [0x08, 0x00] => {
-            frame[ETHERNET_LEN + 8] = 1;
+            frame[ETHERNET_LEN + 8] = hops;
             craft::seal_ipv4(frame);
         }
-        _ => frame[ETHERNET_LEN + 7] = 1,
+        _ => frame[ETHERNET_LEN + 7] = hops,
     }
 }
 

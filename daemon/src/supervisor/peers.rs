@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use config::{Backend, CompiledPort, OverlaySpec, PeerSpec, PortKind, Tunnel};
+use config::{Backend, CompiledPort, Device, OverlaySpec, PeerSpec, PortKind, Tunnel};
 use encap::Encapsulation;
 use node::{Flush, PortCounters};
 use vrouter::{Gateway, Side};
-use wire::{Cidr, PortId};
+use wire::{Cidr, Mac, PortId};
 
 use super::{State, Supervisor, live, random_seed, view};
 use crate::api::{
     ApiError, ErrorKind, NeighbourFilter, OverlayOperations, PeerInfo, PeerQuestion, PeerReport, PeerState,
 };
+use crate::link::{self, Namespace};
 use crate::port::udp::Trouble;
 use crate::reach::{self, Framing, Question, Target};
 use crate::sys::clock;
@@ -232,41 +233,82 @@ fn no_such_peer(state: &State, what: String, wanted: &str) -> ApiError {
     ApiError::new(ErrorKind::NotFound, what, "there is none").next("see `tapestry peer ls`")
 }
 
-/// Echo requests for a host of the overlay: what it answers itself. None for a stretched network.
+/// Echo requests for a host of the overlay: what it answers itself. None for a network that is stretched to whoever is
+/// there; but where it is known which packets the peer has, it is a host of flannel's, and takes only ours likewise.
 fn echoes(state: &State, id: PortId, inner: Option<IpAddr>) -> Vec<Question> {
     let plan = &state.compiled.plan;
     let Some(tunnel) = plan.tunnels.iter().find(|tunnel| tunnel.port == id) else { return Vec::new() };
-    let Some(subnet) = tunnel.sources.first() else { return Vec::new() };
-    let port = plan.switch.ports.iter().find(|port| port.id == id);
-    let theirs = port.and_then(|port| port.mac);
-    let is_ours = |gateway: &&Gateway| {
-        let domain = port.and_then(|port| port.memberships.first()).map(|membership| membership.domain);
-        matches!(gateway.side, Side::Overlay(_)) && domain == Some(gateway.domain)
+    let Some(&subnet) = tunnel.sources.first() else { return Vec::new() };
+    let ends = match tunnel.encapsulation {
+        Encapsulation::BareIp { local, remote } => {
+            our_address(state, subnet.address()).map(|src| ((remote.mac(), local.mac()), src))
+        }
+        Encapsulation::Vxlan(_) => {
+            routed_ends(state, id, subnet).or_else(|| switched_ends(state, id, subnet))
+        }
     };
-    let ours = plan.router.gateways.iter().find(is_ours);
-    let (Some(theirs), Some(ours)) = (theirs, ours) else { return Vec::new() };
-    let macs = match tunnel.encapsulation {
-        Encapsulation::Vxlan(_) => (theirs.mac(), ours.mac.mac()),
-        Encapsulation::BareIp { local, remote } => (remote.mac(), local.mac()),
-    };
-    let Some(src) = our_address(state, subnet.address()) else { return Vec::new() };
+    let Some((macs, src)) = ends else { return Vec::new() };
     // A host of flannel's has the subnet's address itself on its tunnel device; other hosts have the first one.
-    let guesses = first_hosts(*subnet);
+    let guesses = first_hosts(subnet);
     let wanted: Vec<IpAddr> = inner.map_or(guesses, |inner| vec![inner]);
     let of_family = wanted.into_iter().filter(|dst| dst.is_ipv4() == src.is_ipv4());
     of_family.map(|dst| Question::Echo { macs, src, dst }).collect()
+}
+
+/// The MAC addresses (theirs, ours) in the tunnel, and our address, where the router stands in the overlay.
+fn routed_ends(state: &State, id: PortId, subnet: Cidr) -> Option<((Mac, Mac), IpAddr)> {
+    let plan = &state.compiled.plan;
+    let port = plan.switch.ports.iter().find(|port| port.id == id)?;
+    let domain = port.memberships.first()?.domain;
+    let is_ours = |gateway: &&Gateway| matches!(gateway.side, Side::Overlay(_)) && gateway.domain == domain;
+    let ours = plan.router.gateways.iter().find(is_ours)?;
+    Some(((port.mac?.mac(), ours.mac.mac()), our_address(state, subnet.address())?))
+}
+
+/// The same where the host's device stands there, as with `tapestry flanneld`.
+fn switched_ends(state: &State, id: PortId, subnet: Cidr) -> Option<((Mac, Mac), IpAddr)> {
+    let theirs = state.compiled.plan.switch.statics.iter().find(|station| station.port == id)?;
+    let network = state.compiled.network_name(theirs.domain)?;
+    let (device, src) = host_address(state, network, subnet.address())?;
+    Some(((theirs.mac.mac(), device.mac.mac()), src))
 }
 
 /// An address of this host's that the overlay's others know as ours.
 fn our_address(state: &State, like: IpAddr) -> Option<IpAddr> {
     let overlay = state.config.overlay.as_ref()?;
     let network = state.config.network.get(&overlay.network)?;
-    let gateway = network.gateway.iter().copied().find(|address| address.is_ipv4() == like.is_ipv4());
+    let is_alike = |address: &IpAddr| address.is_ipv4() == like.is_ipv4() && !is_link_local(*address);
+    let gateway = network.gateway.iter().copied().find(is_alike);
+    let hosts = || host_address(state, &overlay.network, like).map(|(_, address)| address);
     let first = || {
-        let subnet = network.subnet.iter().find(|subnet| subnet.address().is_ipv4() == like.is_ipv4())?;
+        let subnet = network.subnet.iter().find(|subnet| is_alike(&subnet.address()))?;
         first_hosts(*subnet).first().copied()
     };
-    gateway.or_else(first)
+    gateway.or_else(hosts).or_else(first)
+}
+
+/// What the host itself has on a device of the network's.
+fn host_address<'a>(state: &'a State, network: &str, like: IpAddr) -> Option<(&'a Device, IpAddr)> {
+    let here = Namespace::current().ok()?;
+    let of_network = state.config.port.iter().filter(|(_, port)| port.network.as_deref() == Some(network));
+    let devices = of_network.filter_map(|(name, _)| match &state.compiled.ports.get(name)?.kind {
+        PortKind::Device(device) if device.netns.is_none() => Some(device),
+        PortKind::Device(_) | PortKind::Nic(_) | PortKind::Tunnel(_) => None,
+    });
+    let mut addresses = devices.filter_map(|device| {
+        let found = link::find(&here, &device.ifname).ok()??;
+        let addresses = found.addresses.into_iter().map(|own| own.address());
+        let mut fit = addresses.filter(|own| own.is_ipv4() == like.is_ipv4() && !is_link_local(*own));
+        Some((device, fit.next()?))
+    });
+    addresses.next()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 /// The first address of a subnet behind its own, and its own.

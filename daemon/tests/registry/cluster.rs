@@ -170,6 +170,8 @@ fn ipv6_travels_beside_ipv4_over_an_underlay_of_its_own() {
             until(&format!("way from {source} to {target}: {}", running[0].log()), pings);
         }
     }
+    hosts[0].checks("run/tapestry.sock", "192.168.77.2");
+    hosts[0].checks("run/tapestry.sock", "2001:db8:77::2");
     let device = output(&hosts[0].space, &["ip", "addr", "show", "dev", "flannel-v6.1"]);
     assert!(
         device.contains("/128 scope global") && device.contains("link/ether 0e:2b:c0:a8:4d:01"),

@@ -243,6 +243,15 @@ impl Machine {
         values.collect::<Result<_, _>>().unwrap()
     }
 
+    /// Asks whether a peer answers, through this control socket of ours, and finds it well.
+    pub(crate) fn checks(&self, socket: &str, peer: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
+        command.arg("--socket").arg(self.directory.path().join(socket));
+        let output = command.args(["overlay", "check", peer]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{peer}: {}", String::from_utf8_lossy(&said));
+    }
+
     fn launch(&self, mut command: Command) -> Flanneld {
         let notify = self.directory.path().join("notify");
         drop(std::fs::remove_file(&notify));

@@ -139,6 +139,10 @@ fn subnets_are_leased_and_peers_followed() {
         reaches(&fourth.space, &fourth.gateway(), &hosts[1].address(), "1422")
     });
 
+    hosts[0].machine.checks("socket", "192.168.77.2");
+    hosts[0].machine.checks("socket", "192.168.77.4");
+    fourth.checks("run/tapestry.sock", "192.168.77.1");
+
     // What the file says of the registry holds to the end; all else may change.
     let another = config(&hosts[0].machine, &hosts[0].pod, "vxlan").replace("254:2379", "253:2379");
     let file = hosts[0].machine.directory.path().join("other.toml");

@@ -25,6 +25,8 @@ fn hosts_reach_each_other_by_bare_packets() {
     assert!(reaches(&hosts[0].space, &one, &two, "1444"), "as long as the device says");
     assert!(!reaches(&hosts[0].space, &one, &two, "1445"), "and no longer");
 
+    hosts[0].checks("run/tapestry.sock", "192.168.77.2");
+
     let own = hosts[0].own();
     assert_eq!(hosts[0].env("FLANNEL_MTU"), "1472");
     let value = lan.ctl(&["get", &format!("{PREFIX}/subnets/{own}-24"), "--print-value-only"]);
