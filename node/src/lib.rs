@@ -312,6 +312,7 @@ impl Node {
     /// A datagram that enters through no port.
     #[cold]
     fn nobodys(&mut self, underlay: UnderlayId, len: usize, reason: DropReason) {
+        self.note(|| Step::Nobodys { underlay, reason });
         if self.tunnels.underlay(underlay).is_none() {
             self.counters.lost(len as u64, reason);
             return;

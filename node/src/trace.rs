@@ -1,7 +1,8 @@
 //! Trace: what would happen to a frame, and what every room decided on the way.
 //!
 //! A trace is the walk itself. [`Node::trace`] copies the node, lets the copy handle the frame as it would handle it
-//! live, and gives back what the rooms noted; so it cannot disagree with what live traffic meets. The node that is
+//! live, and gives back what the rooms noted; so it cannot disagree with what live traffic meets. A datagram of a tunnel
+//! is traced the same way ([`Node::trace_datagram`]). The node that is
 //! asked is not touched: no station is learned, no connection opened, no counter moves.
 //!
 //! The rooms note their decisions where they make them ([`Step`], [`RouterNote`](vrouter::Note)). On the packet path
@@ -14,9 +15,9 @@ use alloc::vec::Vec;
 
 use vrouter::{Note, Routed};
 use vswitch::{Forward, Learned};
-use wire::{DomainId, DropReason, FrameBuf, Instant, Mac, Offload, PortId};
+use wire::{DomainId, DropReason, Ecn, FrameBuf, Instant, Mac, Offload, PortId};
 
-use crate::{Counters, Event, Node, Outbox};
+use crate::{Carrier, Counters, Endpoint, Event, Node, Outbox, UnderlayId};
 
 /// Where in the corridor something was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +76,13 @@ pub enum Step {
         /// Why.
         reason: DropReason,
     },
+    /// The datagram is of no tunnel, and goes no further.
+    Nobodys {
+        /// Where it came.
+        underlay: UnderlayId,
+        /// Why it is nobody's.
+        reason: DropReason,
+    },
     /// The frame's own walk is over. What follows is about frames that the router made of it.
     Ended {
         /// How many frames were on their way out by then.
@@ -106,6 +114,8 @@ pub struct TracedSend {
     pub bytes: Vec<u8>,
     /// What the egress device would have been asked to finish.
     pub offload: Offload,
+    /// What the outer header would have said, of a datagram; otherwise its default.
+    pub carrier: Carrier,
 }
 
 /// What would happen to a frame.
@@ -129,7 +139,7 @@ impl Step {
             Self::Learned { .. } => Some(Room::Learn),
             Self::Router(_) | Self::Routed(_) => Some(Room::Route),
             Self::AnsweredFor { .. } | Self::Forwarded { .. } => Some(Room::Forward),
-            Self::Dropped { reason, .. } => Room::of(*reason),
+            Self::Dropped { reason, .. } | Self::Nobodys { reason, .. } => Room::of(*reason),
             Self::Ended { .. } => None,
         }
     }
@@ -162,6 +172,19 @@ impl Node {
     /// in front. Nothing of the node changes.
     pub fn trace(&self, now: Instant, port: PortId, frame: FrameBuf) -> Trace {
         self.tracer().trace(now, port, frame)
+    }
+
+    /// What would happen to this payload of a datagram if it came to `underlay` from `from`, its outer header marked
+    /// `ecn`. Nothing of the node changes.
+    pub fn trace_datagram(
+        &self,
+        now: Instant,
+        underlay: UnderlayId,
+        from: Endpoint,
+        ecn: Ecn,
+        frame: FrameBuf,
+    ) -> Trace {
+        self.tracer().trace_datagram(now, underlay, from, ecn, frame)
     }
 
     /// A copy of the node to ask about several frames, each of which meets what the ones before it have left.
@@ -202,6 +225,23 @@ impl Tracer {
 
     /// What happens to this frame, which the copy handles; see [`Node::trace`].
     pub fn trace(&mut self, now: Instant, port: PortId, frame: FrameBuf) -> Trace {
+        self.hear(now, Event::Frame { port, frame })
+    }
+
+    /// What happens to this datagram, which the copy handles; see [`Node::trace_datagram`].
+    pub fn trace_datagram(
+        &mut self,
+        now: Instant,
+        underlay: UnderlayId,
+        from: Endpoint,
+        ecn: Ecn,
+        frame: FrameBuf,
+    ) -> Trace {
+        self.hear(now, Event::Datagram { underlay, from, ecn, frame })
+    }
+
+    /// What comes of a frame or a datagram.
+    fn hear(&mut self, now: Instant, event: Event) -> Trace {
         let copy = &mut self.copy;
         let mut out = Outbox::default();
         if copy.next_deadline().is_some_and(|(at, _)| at <= now) {
@@ -211,15 +251,18 @@ impl Tracer {
         let before = copy.counters.clone();
         copy.made.notes = Some(Vec::new());
         copy.steps = Some(Vec::new());
-        copy.handle(now, Event::Frame { port, frame }, &mut out);
+        copy.handle(now, event, &mut out);
         let mut steps = copy.steps.take().unwrap_or_default();
         // What the router noted after the frame's own route: about frames that it set free.
         steps.extend(copy.made.notes.take().unwrap_or_default().into_iter().map(Step::Router));
         let dropped = steps.iter().find_map(|step| {
             if let Step::Dropped { port, reason } = step { Some((*port, *reason)) } else { None }
         });
-        let ending = match dropped {
-            Some((_, reason)) => Ending::Dropped(reason),
+        let nobodys = steps
+            .iter()
+            .find_map(|step| if let Step::Nobodys { reason, .. } = step { Some(*reason) } else { None });
+        let ending = match dropped.map(|(_, reason)| reason).or(nobodys) {
+            Some(reason) => Ending::Dropped(reason),
             None if copy.counters.parked > before.parked => Ending::Parked,
             None if copy.counters.consumed > before.consumed => Ending::Consumed,
             None => Ending::Forwarded,
@@ -230,7 +273,8 @@ impl Tracer {
         let traced = sends.into_iter().enumerate().map(|(index, send)| {
             let frame = out.frame(send);
             let is_own = index >= own_from;
-            TracedSend { port: send.port, is_own, bytes: frame.bytes().to_vec(), offload: frame.offload }
+            let (bytes, offload) = (frame.bytes().to_vec(), frame.offload);
+            TracedSend { port: send.port, is_own, bytes, offload, carrier: send.carrier }
         });
         Trace { steps, ending, sends: traced.collect(), refused }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use node::Counters;
+use sim::fuzz::{Lived, Traced};
 use wire::{DropReason, Rng};
 
 /// Histories by chance.
@@ -118,11 +118,11 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// What the committed corpus of a target causes.
-fn reached(target: &str, run: fn(&[u8]) -> Counters) -> BTreeSet<DropReason> {
+fn reached(target: &str, run: fn(&[u8]) -> Lived) -> BTreeSet<DropReason> {
     let mut reached = BTreeSet::new();
     for (name, octets) in corpus(target) {
         println!("{name}"); // Shown if it panics.
-        let drops = run(&octets).drops();
+        let drops = run(&octets).counters.drops();
         reached.extend(DropReason::ALL.iter().filter(|reason| drops[reason.index()] > 0));
     }
     reached
@@ -143,14 +143,21 @@ fn run_codecs(octets: &[u8]) {
 
 #[test]
 fn histories_by_chance_break_no_law() {
+    let mut traced = Traced::default();
     for seed in 0..HISTORIES {
         let mut rng = Rng::seeded(seed);
         let len = usize::try_from(rng.below(HISTORY_LEN_MAX)).expect("it is small");
         let octets: Vec<u8> =
             std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect();
         println!("seed {seed}"); // Shown if it panics.
-        sim::fuzz::run(&octets);
-        sim::fuzz::run_router(&octets);
+        traced += sim::fuzz::run(&octets).traced;
+        traced += sim::fuzz::run_router(&octets).traced;
         run_codecs(&octets);
     }
+    // Traces were held to all that may happen with tunnels.
+    let Traced { frames, datagrams, datagrams_dropped, into_tunnels } = traced;
+    assert!(
+        [frames, datagrams, datagrams_dropped, into_tunnels].iter().all(|count| *count > 0),
+        "{traced:?}"
+    );
 }

@@ -15,8 +15,13 @@ impl Investigation for Supervisor {
         let (asked, about) = (Arc::clone(&stage), question.clone());
         let replicas = self.workers.count();
         // The first worker's node routes, so it knows the MAC addresses.
+        // It also receives what comes by tunnels, and hands none of it over.
         let found = self.workers.ask(0, move |_, node| {
-            asked.scene().frame(node, &about).map(|(_, frame)| (node.owner(&frame, replicas), frame))
+            let is_tunnel = |port| asked.compiled.plan.tunnels.iter().any(|tunnel| tunnel.port == port);
+            asked.scene().frame(node, &about).map(|(port, frame)| {
+                let owner = if is_tunnel(port) { 0 } else { node.owner(&frame, replicas) };
+                (owner, frame)
+            })
         });
         let (owner, frame) = found.ok_or_else(stopping)?.map_err(|error| refusal(question, &error))?;
         let digits = frame.iter().map(|octet| format!("{octet:02x}")).collect();

@@ -90,6 +90,27 @@ fn drops_are_followed() {
     fails(&world.socket, "drops --follow --port c9", 3);
 }
 
+/// What README shows of a dropped packet is what is said with the configuration that README shows.
+#[test]
+fn readme_shows_what_is_said() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let section = readme.split("\n## ").find(|section| section.starts_with("Find out why")).unwrap();
+    let blocks = |text: &str, kind: &str| -> Vec<String> {
+        let blocks = text.split("```").skip(1).step_by(2);
+        blocks.filter_map(|block| block.strip_prefix(kind)?.strip_prefix('\n').map(str::to_owned)).collect()
+    };
+    let world = World::new();
+    let config = [blocks(&readme, "toml")[0].clone(), blocks(section, "toml")[0].clone()].join("\n");
+    fs::write(world.directory.path().join("tapestry.toml"), config).unwrap();
+    let asked = Command::new(env!("CARGO_BIN_EXE_tapestry"))
+        .args(["trace", "-c", "tapestry.toml", "--in", "c1", "tcp 172.16.0.2:4000 > 172.17.0.2:80"])
+        .current_dir(world.directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(asked.status.code(), Some(10), "{asked:?}");
+    assert_eq!(blocks(section, ""), [String::from_utf8(asked.stdout).unwrap()]);
+}
+
 #[test]
 fn a_file_is_asked_without_a_daemon() {
     let world = World::new();

@@ -3,7 +3,7 @@
 //! The octets are read as choices ([`arbitrary::Unstructured`]), so that a fuzzer that changes one of them changes one
 //! choice. Frames are mostly well formed and sometimes damaged; addresses, VLANs and limits are few and small, so that
 //! frames meet and tables fill. What must hold beside the [laws](crate::Driver): no panic, and the same octets, times
-//! and counters whether the outbox is drained after each event or after seven; and a trace of a frame tells exactly what
+//! and counters whether the outbox is drained after each event or after seven; and a trace of a frame or datagram tells exactly what
 //! then happens to it, and changes nothing; and a node that was kept and restored in between does all the same.
 //!
 //! There are two worlds: a switch of any shape, and a router between two networks and an uplink. The same bodies run in
@@ -20,11 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use node::{Counters, Ending, Event, Flush, Gossip, Plan, Trace};
+use node::{Carrier, Counters, Ending, Event, Flush, Gossip, Node, Plan, Trace};
 use wire::{DomainId, DropReason, Instant, Offload, PortId};
 
 use crate::capture::Packet;
 use crate::entrance::Entrance;
+use crate::recording::{Digest, keep};
 use crate::{Departure, Driver};
 
 /// Events of one history. What the octets say beyond is not read.
@@ -33,14 +34,47 @@ pub const EVENTS_MAX: usize = 400;
 const BATCH: usize = 7;
 /// One of so many frames is traced before it comes.
 const TRACED_EVERY: u32 = 128;
+/// One of so many datagrams, which are fewer.
+const TRACED_DATAGRAM_EVERY: u32 = 16;
 /// After so many events the node that is drained in batches is kept, restored, and goes on as what was restored.
 const KEPT_EVERY: u32 = 97;
+
+/// What a history has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lived {
+    /// What was counted.
+    pub counters: Counters,
+    /// What was traced.
+    pub traced: Traced,
+}
+
+/// Traces that were held to what happened then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traced {
+    /// Frames of devices.
+    pub frames: u64,
+    /// Datagrams of tunnels that went on: forwarded, consumed or parked.
+    pub datagrams: u64,
+    /// Datagrams that were dropped.
+    pub datagrams_dropped: u64,
+    /// What left through tunnels.
+    pub into_tunnels: u64,
+}
+
+impl std::ops::AddAssign for Traced {
+    fn add_assign(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.datagrams += other.datagrams;
+        self.datagrams_dropped += other.datagrams_dropped;
+        self.into_tunnels += other.into_tunnels;
+    }
+}
 
 /// Lives through the history that `data` tells, and says what was counted.
 ///
 /// # Panics
 /// A law is broken, the node panics, or the batch makes a difference. All are mistakes in the node.
-pub fn run(data: &[u8]) -> Counters {
+pub fn run(data: &[u8]) -> Lived {
     live(data, World::Switch)
 }
 
@@ -48,7 +82,7 @@ pub fn run(data: &[u8]) -> Counters {
 ///
 /// # Panics
 /// As [`run`].
-pub fn run_router(data: &[u8]) -> Counters {
+pub fn run_router(data: &[u8]) -> Lived {
     live(data, World::Router)
 }
 
@@ -60,9 +94,9 @@ pub fn run_codecs(data: &[u8]) -> Option<DropReason> {
     codec::run(data)
 }
 
-fn live(data: &[u8], world: World) -> Counters {
+fn live(data: &[u8], world: World) -> Lived {
     let mut choices = Unstructured::new(data);
-    let Ok(mut history) = History::begin(&mut choices, world) else { return Counters::default() };
+    let Ok(mut history) = History::begin(&mut choices, world) else { return Lived::default() };
     for _ in 0..EVENTS_MAX {
         if choices.is_empty() || history.step(&mut choices).is_err() {
             break;
@@ -124,8 +158,11 @@ struct History {
     now: Instant,
     /// Grows with each plan, so that ports can change their identity.
     generation: u32,
-    /// Frames so far.
+    /// Frames and datagrams so far.
     frames: u32,
+    /// Datagrams among them.
+    datagrams: u32,
+    traced: Traced,
     /// Events so far.
     events: u32,
 }
@@ -138,6 +175,7 @@ struct Watched {
 /// What a trace told before the frame came, and where things stood then.
 struct Told {
     trace: Trace,
+    is_datagram: bool,
     counters: Counters,
     left: usize,
 }
@@ -145,7 +183,7 @@ struct Told {
 /// What left, to be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Left {
-    Frame(PortId, Vec<u8>, Offload),
+    Frame(PortId, Vec<u8>, Offload, Carrier),
     Notice(node::Notice),
 }
 
@@ -163,6 +201,8 @@ impl History {
             plan,
             world,
             frames: 0,
+            datagrams: 0,
+            traced: Traced::default(),
             events: 0,
         })
     }
@@ -205,19 +245,21 @@ impl History {
             _ => {
                 let (entrance, packet) = self.world.frame(choices, &self.plan)?;
                 self.frames += 1;
-                let told = match entrance {
-                    Entrance::Device(port) if self.frames % TRACED_EVERY == 90 => {
-                        Some(self.each.trace(self.now, port, &packet))
+                let is_traced = match entrance {
+                    Entrance::Device(_) => self.frames % TRACED_EVERY == 90,
+                    Entrance::Tunnel(..) | Entrance::Underlay(..) => {
+                        self.datagrams += 1;
+                        self.datagrams % TRACED_DATAGRAM_EVERY == 7
                     }
-                    Entrance::Device(_) | Entrance::Tunnel(..) | Entrance::Underlay(..) => None,
                 };
+                let told = is_traced.then(|| self.each.trace(self.now, entrance, &packet));
                 self.both(|driver| {
                     entrance
                         .event(&packet, driver.buffer())
                         .expect("it does not come by a capture of an underlay")
                 });
                 if let Some(told) = told {
-                    self.each.has_done(told);
+                    self.traced += self.each.has_done(told, &self.plan);
                 }
             }
         }
@@ -239,37 +281,51 @@ impl History {
         self.events += 1;
     }
 
-    fn end(mut self) -> Counters {
+    fn end(mut self) -> Lived {
         self.each.drain();
         self.batch.drain();
         let context = self.each.driver.to_string();
         assert_eq!(self.each.driver.counters(), self.batch.driver.counters(), "the batch shows; {context}");
         assert_eq!(self.each.by_port(), self.batch.by_port(), "the batch shows; {context}");
-        self.each.driver.counters().clone()
+        Lived { counters: self.each.driver.counters().clone(), traced: self.traced }
     }
 }
 
 impl Watched {
-    /// What the node says would become of the frame, and what it had counted before.
-    fn trace(&mut self, now: Instant, port: PortId, arriving: &Packet) -> Told {
+    /// What the node says would become of the frame or datagram, and what it had counted before.
+    fn trace(&mut self, now: Instant, entrance: Entrance, arriving: &Packet) -> Told {
         self.driver.advance(now);
         self.drain();
-        let mut frame = self.driver.buffer();
-        arriving.deliver(&mut frame);
+        let frame = self.driver.buffer();
+        let event = entrance.event(arriving, frame).expect("it does not come by a capture of an underlay");
         let node = self.driver.node();
-        // All that the node is, as text: slow, so not each time.
-        let is_watched = frame.len() % 16 == 2;
+        // All that the node is, as text: slow, so not each time. What it would be kept as: always.
+        let is_watched = arriving.bytes.len() % 16 == 2;
         let before = is_watched.then(|| format!("{node:?}"));
-        let trace = node.trace(now, port, frame);
+        let digest = state_digest(node);
+        let is_datagram = matches!(event, Event::Datagram { .. });
+        let trace = match event {
+            Event::Frame { port, frame } => node.trace(now, port, frame),
+            Event::Datagram { underlay, from, ecn, frame } => {
+                node.trace_datagram(now, underlay, from, ecn, frame)
+            }
+            Event::Wake
+            | Event::Configure(_)
+            | Event::Flush(_)
+            | Event::KillSessions(_)
+            | Event::FlushNeighbours { .. }
+            | Event::Gossip(_) => unreachable!("a packet is a frame or a datagram"),
+        };
+        assert_eq!(digest, state_digest(node), "a trace changes the node; {}", self.driver);
         if let Some(before) = before {
             assert!(before == format!("{node:?}"), "a trace changes the node; {}", self.driver);
         }
-        Told { trace, counters: self.driver.counters().clone(), left: self.left.len() }
+        Told { trace, is_datagram, counters: self.driver.counters().clone(), left: self.left.len() }
     }
 
-    /// The frame has come, and that is what became of it.
-    fn has_done(&mut self, told: Told) {
-        let Told { trace, counters: before, left: from } = told;
+    /// The frame or datagram has come, and that is what became of it.
+    fn has_done(&mut self, told: Told, plan: &Plan) -> Traced {
+        let Told { trace, is_datagram, counters: before, left: from } = told;
         self.drain();
         let after = self.driver.counters();
         let ending = match &trace.ending {
@@ -289,19 +345,28 @@ impl Watched {
             let index = reason.index();
             assert!(after.drops()[index] > before.drops()[index], "a trace lies about {}", reason.id());
         }
+        let into_tunnels = trace.sends.iter().filter(|send| is_tunnel(plan, send.port)).count() as u64;
+        let is_dropped = matches!(trace.ending, Ending::Dropped(_));
+        let told = trace.sends.into_iter();
         let told: Vec<Left> =
-            trace.sends.into_iter().map(|send| Left::Frame(send.port, send.bytes, send.offload)).collect();
+            told.map(|send| Left::Frame(send.port, send.bytes, send.offload, send.carrier)).collect();
         let left: Vec<Left> = self.left[from..].iter().map(|(_, left)| left.clone()).collect();
         let is_frame = |left: &&Left| matches!(left, Left::Frame(..));
         assert!(left.iter().filter(is_frame).eq(&told), "a trace lies about what leaves; {}", self.driver);
+        Traced {
+            frames: u64::from(!is_datagram),
+            datagrams: u64::from(is_datagram && !is_dropped),
+            datagrams_dropped: u64::from(is_datagram && is_dropped),
+            into_tunnels,
+        }
     }
 
     fn drain(&mut self) {
         let left = &mut self.left;
         let outcome: std::result::Result<(), Infallible> = self.driver.drain(|at, departure| {
             left.push(match departure {
-                Departure::Frame { port, frame, .. } => {
-                    (at, Left::Frame(port, frame.bytes().to_vec(), frame.offload))
+                Departure::Frame { port, frame, carrier } => {
+                    (at, Left::Frame(port, frame.bytes().to_vec(), frame.offload, carrier))
                 }
                 Departure::Notice(notice) => (at, Left::Notice(notice)),
             });
@@ -315,11 +380,22 @@ impl Watched {
         let mut ports: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for left in &self.left {
             let port = match &left.1 {
-                Left::Frame(port, _, _) => Some(*port),
+                Left::Frame(port, ..) => Some(*port),
                 Left::Notice(_) => None,
             };
             ports.entry(port).or_default().push(left);
         }
         ports
     }
+}
+
+fn is_tunnel(plan: &Plan, port: PortId) -> bool {
+    plan.tunnels.iter().any(|tunnel| tunnel.port == port)
+}
+
+/// A digest of all that the node would be kept as.
+fn state_digest(node: &Node) -> u64 {
+    let mut digest = Digest::default();
+    digest.octets(&keep(node));
+    digest.value()
 }

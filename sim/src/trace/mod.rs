@@ -9,10 +9,12 @@
 //! The decisions are the node's own ([`Node::trace`]); here they only get names, sentences and places. The node may be a
 //! running one, asked where it runs, or one made for a configuration file ([`Scene::warm`]): there every configured
 //! station has spoken once, so that the switch knows where they are and the router has their MAC addresses, as it
-//! would soon after its start. Needs neither root nor a device.
+//! would soon after its start. What comes in through a tunnel's port is asked about as the frame inside, and traced as the
+//! datagram that the remote end would make of it ([`tunnel`]). Needs neither root nor a device.
 
 mod cite;
 mod packet;
+mod tunnel;
 mod words;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,7 +25,7 @@ use node::{Ending, Event, Node, Outbox, Trace};
 use serde::{Deserialize, Serialize};
 use vrouter::Gateway;
 use vrouter::fib::Target;
-use wire::{Cidr, DomainId, FramePool, Instant, Mac, PortId, Vid};
+use wire::{Cidr, DomainId, Instant, Mac, PortId, Vid};
 
 pub use packet::{DATA_LEN_MAX, Macs, NotAPacket, PacketText, answer};
 
@@ -150,11 +152,6 @@ impl<'a> Scene<'a> {
         let port = self.compiled.ports.get(&question.port);
         let port = port.ok_or_else(|| Unanswerable::NoPort(question.port.clone()))?;
         let wrong = Unanswerable::Packet;
-        if matches!(port.kind, PortKind::Tunnel(_)) {
-            let why =
-                "frames come in through a tunnel's port as datagrams, which this version does not trace";
-            return Err(wrong(why.to_owned()));
-        }
         let frame = match (&question.packet, &question.frame) {
             (Some(text), None) => {
                 let packet: PacketText =
@@ -184,19 +181,15 @@ impl<'a> Scene<'a> {
     ) -> Result<Vec<Explained>, Unanswerable> {
         let (port, frame) = self.frame(node, question)?;
         let mut tracer = node.tracer();
-        let mut trace = |port: PortId, frame: &[u8]| {
-            let mut buffer = FramePool::default().take();
-            assert!(buffer.fill(frame), "its length was checked");
-            tracer.trace(now, port, buffer)
-        };
-        let first = trace(port, &frame);
+        let first = self.trace(&mut tracer, now, port, &frame).map_err(Unanswerable::Packet)?;
         let mut explained = vec![self.explain(port, &frame, &first)];
         let there = first.sends.iter().find(|send| !send.is_own);
         if question.both
             && let Some(there) = there
-            && let Some(back) = answer(&there.bytes)
+            && let Some(inside) = self.inside(there.port, &there.bytes)
+            && let Some(back) = answer(&inside)
+            && let Ok(trace) = self.trace(&mut tracer, now, there.port, &back)
         {
-            let trace = trace(there.port, &back);
             explained.push(self.explain(there.port, &back, &trace));
         }
         Ok(explained)
@@ -212,7 +205,7 @@ impl<'a> Scene<'a> {
         };
         let leaves = trace.sends.iter().map(|send| Leaving {
             port: self.port(send.port),
-            packet: describe::frame(&send.bytes),
+            packet: self.describe(send.port, &send.bytes),
             own: send.is_own,
         });
         Explained {
@@ -297,7 +290,8 @@ impl<'a> Scene<'a> {
         let known = |address| node.router().neighbours().known(domain, address);
         let src = match &port.kind {
             PortKind::Device(device) => device.mac.mac(),
-            PortKind::Nic(_) | PortKind::Tunnel(_) => known(packet.src()).unwrap_or(BEYOND),
+            PortKind::Tunnel(_) => self.peer(port.id).or(known(packet.src())).unwrap_or(BEYOND),
+            PortKind::Nic(_) => known(packet.src()).unwrap_or(BEYOND),
         };
         let dst = match (self.gateway(domain), packet.dst()) {
             (_, IpAddr::V4(dst)) if dst.is_broadcast() => Mac::BROADCAST,

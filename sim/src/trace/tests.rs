@@ -46,9 +46,13 @@ proto = \"udp\"
 
 /// What the switch of [`TOML`] says about a packet: a line for each decision, and the verdict.
 fn ask(port: &str, packet: &str, both: bool) -> Vec<Explained> {
-    let config = config::check("t.toml", TOML).unwrap();
+    ask_of(TOML, port, packet, both)
+}
+
+fn ask_of(text: &str, port: &str, packet: &str, both: bool) -> Vec<Explained> {
+    let config = config::check("t.toml", text).unwrap();
     let compiled = config::compile(&config, &mut config::Ids::default());
-    let lines = Lines::of(TOML);
+    let lines = Lines::of(text);
     let scene = Scene { config: &config, compiled: &compiled, name: "t.toml", lines: &lines };
     let node = scene.warm(Instant::from_secs(1));
     let question = Question { port: port.to_owned(), packet: Some(packet.to_owned()), frame: None, both };
@@ -96,6 +100,58 @@ fn the_answer_is_followed_through_the_translation() {
     assert!(back.leaves[0].packet.contains("198.51.100.1 > 10.0.0.2, TCP 443 > 4000"), "{back:#?}");
     assert!(back.steps.iter().any(|line| line.text.contains("belongs to connection")), "{back:#?}");
     assert_eq!(ask("c1", "tcp 10.0.0.2:1 > 10.1.0.9:2", true).len(), 1, "what waits has no answer");
+}
+
+/// An overlay with one peer.
+const PODS: &str = "\
+[network.pods]
+subnet = [\"10.244.1.0/24\"]
+gateway = [\"10.244.1.1\"]
+
+[port.p1]
+network = \"pods\"
+address = [\"10.244.1.2/24\"]
+
+[overlay]
+backend = \"vxlan\"
+local = \"192.0.2.1\"
+network = \"pods\"
+
+[[overlay.peer]]
+subnet = \"10.244.2.0/24\"
+endpoint = \"192.0.2.2\"
+mac = \"0e:2a:00:00:00:02\"
+";
+
+#[test]
+fn packets_are_followed_into_tunnels_and_out_of_them() {
+    let udp = PODS.replace("vxlan", "udp").replace("mac = \"0e:2a:00:00:00:02\"\n", "");
+    let peer = "overlay.192.0.2.2";
+    for (text, by) in [(PODS, "by VXLAN 1 to 192.0.2.2:8472: "), (&udp, "by UDP to 192.0.2.2:8285: ")] {
+        let told = ask_of(text, "p1", "tcp 10.244.1.2:1 > 10.244.2.3:80", true);
+        let [there, back] = &told[..] else { panic!("{told:?}") };
+        let [leaving] = &there.leaves[..] else { panic!("{there:?}") };
+        assert!(leaving.packet.starts_with(by), "{there:?}");
+        assert!(leaving.packet.ends_with("10.244.1.2 > 10.244.2.3, TCP 1 > 80"), "{there:?}");
+        assert_eq!((there.verdict, leaving.port.as_str()), (Verdict::Forward, peer));
+        assert_eq!((back.verdict, back.port.as_str(), back.leaves.len()), (Verdict::Forward, peer, 1));
+        assert_eq!(back.leaves[0].port, "p1", "{back:?}");
+
+        let fate = |packet: &str| {
+            let explained = ask_of(text, peer, packet, false).remove(0);
+            explained.reason.unwrap_or_else(|| explained.verdict.as_str().to_owned())
+        };
+        assert_eq!(fate("tcp 10.244.2.3:80 > 10.244.1.2:1"), "FORWARD");
+        assert_eq!(fate("tcp 10.9.9.9:80 > 10.244.1.2:1"), "admit.inner-source");
+    }
+    let arp = "arp 10.244.2.3 > 10.244.1.2 dst=ff:ff:ff:ff:ff:ff";
+    let config = config::check("t.toml", &udp).unwrap();
+    let compiled = config::compile(&config, &mut config::Ids::default());
+    let scene = Scene { config: &config, compiled: &compiled, name: "t.toml", lines: &Lines::of(&udp) };
+    let (node, now) = (scene.warm(Instant::ZERO), Instant::from_secs(1));
+    let question = Question { port: peer.to_owned(), packet: Some(arp.to_owned()), frame: None, both: false };
+    let Err(Unanswerable::Packet(why)) = scene.ask(&node, now, &question) else { panic!("{arp}") };
+    assert!(why.contains("bare packets"), "{why}");
 }
 
 #[test]

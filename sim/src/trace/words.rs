@@ -7,7 +7,6 @@ use vswitch::{Forward, Learned};
 use wire::{DropReason, PortId};
 
 use super::{Line, Scene};
-use crate::describe;
 
 impl Scene<'_> {
     /// Every decision of a trace, in order.
@@ -16,8 +15,8 @@ impl Scene<'_> {
             trace.steps.iter().filter_map(|step| self.line(port, &trace.steps, step)).collect();
         for send in &trace.sends {
             let own = if send.is_own { "the router's own: " } else { "" };
-            let text =
-                format!("leaves through {}: {own}{}", self.port(send.port), describe::frame(&send.bytes));
+            let what = self.describe(send.port, &send.bytes);
+            let text = format!("leaves through {}: {own}{what}", self.port(send.port));
             lines.push(line("deliver", text, self.cite_port(send.port)));
         }
         for (at, reason) in &trace.refused {
@@ -61,6 +60,7 @@ impl Scene<'_> {
                 format!("DROP {}: {}", reason.id(), reason.sentence()),
                 self.cite_drop(*port, *reason, steps),
             ),
+            Step::Nobodys { reason, .. } => (format!("DROP {}: {}", reason.id(), reason.sentence()), None),
             Step::Ended { .. } => return None,
         };
         let room = step.room().map_or("", node::Room::name);
