@@ -93,10 +93,10 @@ impl<'a> Client<'a> {
         mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let json = serde_json::to_vec(value).expect("requests have only string keys");
+        let response = self.runtime.block_on(self.request(Method::POST, path, Payload::from(json)))?;
+        begins(response.headers())?;
+        let mut body = response.into_body();
         self.runtime.block_on(async {
-            let response = self.request(Method::POST, path, Payload::from(json)).await?;
-            begins(response.headers())?;
-            let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| self.unreachable(&error.to_string()))?;
                 if let Ok(data) = frame.into_data() {

@@ -3,8 +3,9 @@
 //! The octets are read as choices ([`arbitrary::Unstructured`]), so that a fuzzer that changes one of them changes one
 //! choice. Frames are mostly well formed and sometimes damaged; addresses, VLANs and limits are few and small, so that
 //! frames meet and tables fill. What must hold beside the [laws](crate::Driver): no panic, and the same octets, times
-//! and counters whether the outbox is drained after each event or after seven; and a trace of a frame or datagram tells exactly what
-//! then happens to it, and changes nothing; and a node that was kept and restored in between does all the same.
+//! and counters whether the outbox is drained after each event or after seven; and a trace of a frame or datagram tells
+//! exactly what then happens to it, and changes nothing; and a node that was kept and restored in between does all the
+//! same.
 //!
 //! There are two worlds: a switch of any shape, and a router between two networks and an uplink. The same bodies run in
 //! the fuzz targets `node` and `router`, and with seeded chance and the committed corpus in this crate's tests.
