@@ -127,6 +127,31 @@ fn what_cannot_be_replayed_truthfully_is_named() {
     assert!(error.contains("cannot open it"), "{error}");
 }
 
+/// What a file says of lengths is believed as far as octets come.
+#[test]
+fn gigantic_packets_and_blocks_are_refused() {
+    let says = |bytes: &[u8], what: &str| {
+        let error = read_all(bytes).unwrap_err();
+        assert!(error.contains(what), "{error}");
+    };
+    let longer = "says that it is longer than anything may be";
+    let mut pcap_file = pcap(0xa1b2_c3d4, false, 1, 5, u32::MAX);
+    pcap_file[32..36].fill(0xff);
+    says(&pcap_file, longer);
+    let whole = pcapng(false, 1, &[], 0, 0);
+    let (described, packet) = (28, whole.len() - 12 - 20 - 16);
+    for block in [described, packet] {
+        let mut file = whole.clone();
+        file[block + 4..block + 8].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
+        says(&file, longer);
+    }
+    let len = 2_000_000_u32;
+    let mut long = pcap(0xa1b2_c3d4, false, 1, 5, len);
+    long[32..36].copy_from_slice(&len.to_le_bytes());
+    long.resize(24 + 16 + len as usize, 0);
+    says(&long, "packet 1: has 2000000 octets, and a port takes 65553 at most");
+}
+
 #[test]
 fn a_late_packet_keeps_its_place_and_takes_the_latest_time() {
     let mut file = pcap(0xa1b2_c3d4, false, 1, 5, 16);

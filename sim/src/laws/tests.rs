@@ -126,6 +126,58 @@ fn a_claim_past_the_end() {
     assert!(verdict.as_ref().is_err_and(|what| what.contains("claim more")), "{verdict:?}");
 }
 
+/// Two stations, and remote ends of one tunnel.
+fn tunnelled(vni: u32, remotes: &str) -> String {
+    format!(
+        "[network.a]\n[network.a.vxlan]\nvni = {vni}\nlocal = \"192.0.2.1\"\nremotes = [{remotes}]\n\
+         [port.c1]\nnetwork = \"a\"\n[port.c2]\nnetwork = \"a\"\n"
+    )
+}
+
+/// What the laws say of a datagram, or of a frame from c1, that the node gets; they are told of another plan, and where
+/// there is a second remote end of a datagram from there.
+fn tunnel_verdict(plans: [&str; 2], from: Option<u8>, told: Option<u8>) -> Verdict {
+    let [node_plan, laws_plan] = plans.map(plan);
+    let (mut node, mut out, mut laws) = (Node::new(0), Outbox::default(), Laws::default());
+    node.handle(Instant::ZERO, Event::Configure(Arc::clone(&node_plan)), &mut out);
+    laws.configured(&laws_plan);
+    let underlay = node_plan.underlays[0].id;
+    let datagram = [&[8, 0, 0, 0, 0, 0, 42, 0][..], &frame()].concat();
+    let end = |last: u8| Endpoint { address: [192, 0, 2, last].into(), l4_port: 50_000 };
+    let bytes = |from: Option<u8>| if from.is_some() { datagram.clone() } else { frame() };
+    let seen = filled(&mut out, &bytes(told));
+    let arrives = match told {
+        Some(last) => Arrives::Datagram(underlay, end(last), Ecn::NotEct, &seen),
+        None => Arrives::Frame(PortId(0), &seen),
+    };
+    laws.before(&node, &out, Some(arrives));
+    let frame = filled(&mut out, &bytes(from));
+    let event = match from {
+        Some(last) => Event::Datagram { underlay, from: end(last), ecn: Ecn::NotEct, frame },
+        None => Event::Frame { port: PortId(0), frame },
+    };
+    node.handle(Instant::ZERO, event, &mut out);
+    laws.after(&node, &mut out)
+}
+
+#[test]
+fn what_tunnels_let_through() {
+    let (one, other) = (tunnelled(42, "\"192.0.2.3\""), tunnelled(43, "\"192.0.2.3\""));
+    let two = tunnelled(42, "\"192.0.2.2\", \"192.0.2.3\"");
+    assert_eq!(tunnel_verdict([&one, &one], Some(3), Some(3)), Ok(()), "in");
+    assert_eq!(tunnel_verdict([&two, &two], None, None), Ok(()), "out");
+    assert_eq!(tunnel_verdict([&one, &one], Some(9), Some(9)), Ok(()), "a stranger's is dropped");
+    for (plans, from, told, law) in [
+        ([&one, &one], Some(3), Some(9), "what no tunnel admits goes on"),
+        ([&one, &two], None, Some(3), "between two ends of one tunnel"),
+        ([&one, &one], None, Some(3), "returns through its ingress port"),
+        ([&one, &other], None, None, "no VXLAN header of its network"),
+    ] {
+        let verdict = tunnel_verdict(plans.map(String::as_str), from, told);
+        assert!(verdict.as_ref().is_err_and(|what| what.contains(law)), "{law}: {verdict:?}");
+    }
+}
+
 #[test]
 fn two_frames_at_once() {
     let (mut node, mut out, mut laws) = (Node::new(0), Outbox::default(), Laws::default());
