@@ -144,17 +144,21 @@ fn tunnel_verdict(plans: [&str; 2], from: Option<u8>, told: Option<u8>) -> Verdi
     let underlay = node_plan.underlays[0].id;
     let datagram = [&[8, 0, 0, 0, 0, 0, 42, 0][..], &frame()].concat();
     let end = |last: u8| Endpoint { address: [192, 0, 2, last].into(), l4_port: 50_000 };
+    let station = |plan: &Plan| {
+        let port = plan.switch.ports.iter().find(|port| port.horizon.is_none());
+        port.expect("c1 is no tunnel's").id
+    };
     let bytes = |from: Option<u8>| if from.is_some() { datagram.clone() } else { frame() };
     let seen = filled(&mut out, &bytes(told));
     let arrives = match told {
         Some(last) => Arrives::Datagram(underlay, end(last), Ecn::NotEct, &seen),
-        None => Arrives::Frame(PortId(0), &seen),
+        None => Arrives::Frame(station(&laws_plan), &seen),
     };
     laws.before(&node, &out, Some(arrives));
     let frame = filled(&mut out, &bytes(from));
     let event = match from {
         Some(last) => Event::Datagram { underlay, from: end(last), ecn: Ecn::NotEct, frame },
-        None => Event::Frame { port: PortId(0), frame },
+        None => Event::Frame { port: station(&node_plan), frame },
     };
     node.handle(Instant::ZERO, event, &mut out);
     laws.after(&node, &mut out)
