@@ -151,7 +151,6 @@ pub fn unfinished(frame: &[u8], gso_size: u16, mtu: u16) -> Offload {
         return Offload::NONE;
     }
     let Some(pseudo) = headers.pseudo_sum(frame, octets(end - l4)) else { return Offload::NONE };
-    // A checksum that was computed and happens to be the same is computed again to the same, so nobody has to look.
     if be16(frame, l4 + usize::from(csum_offset)) != pseudo.folded() {
         return Offload::NONE;
     }
@@ -166,7 +165,10 @@ pub fn unfinished(frame: &[u8], gso_size: u16, mtu: u16) -> Offload {
     };
     let partial = Offload { flags: NEEDS_CSUM, csum_start: octets(l4), csum_offset, ..Offload::NONE };
     if end - payload <= usize::from(fitting) || fitting == 0 {
-        return partial;
+        // One that was computed may happen to be the same. So may a super-segment's, but there it is computed again in
+        // any case, to the same, and 64 KiB are not walked over for that.
+        let is_computed = (pseudo + Sum::of(&frame[l4..end])).is_intact();
+        return if is_computed { Offload::NONE } else { partial };
     }
     let ecn = transport == Transport::Tcp && frame[l4 + 13] & tcp::CWR != 0;
     Offload { gso, ecn, gso_size: fitting, hdr_len: octets(payload), ..partial }
