@@ -88,8 +88,8 @@ enum Command {
     Record(Box<record::Track>),
     /// End the recordings that are over, and say of each other one when all until now has been written.
     MarkRecordings(Sender<()>),
-    /// This port, of this serial, has this wire from now on, or none.
-    Wire(PortId, u32, Option<Arc<fault::Wire>>),
+    /// This port, of this serial, has this wire from now on, or none; then answer.
+    Wire(PortId, u32, Option<Arc<fault::Wire>>, Sender<()>),
     /// From now on these are all workers, then answer.
     Peers(Vec<Peer>, Sender<()>),
     /// Know these stations too, then answer.
@@ -419,16 +419,14 @@ impl Workers {
     }
 
     /// Gives the port of this id and serial this wire, in every worker, those that are started later too; `None`: it is
-    /// perfect from now on.
+    /// perfect from now on. When this returns no worker reads or sends a frame there without it.
     pub fn wire(&self, port: PortId, serial: u32, wire: Option<&Arc<fault::Wire>>) {
         let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
         match wire {
             Some(wire) => drop(wires.insert(port, (serial, Arc::clone(wire)))),
             None => drop(wires.remove(&port)),
         }
-        for handle in self.handles().iter() {
-            handle.tell(Command::Wire(port, serial, wire.map(Arc::clone)));
-        }
+        ask(&self.handles(), |done| Command::Wire(port, serial, wire.map(Arc::clone), done));
     }
 
     /// Lets every worker show frames to this tap, those that are started later too, until its reader has gone.

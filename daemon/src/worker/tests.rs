@@ -23,6 +23,14 @@ struct Bench {
     stations: Vec<Vec<UnixDatagram>>,
 }
 
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: that does not come about");
+        std::thread::yield_now();
+    }
+}
+
 impl Bench {
     fn new(ports: u16, workers: usize) -> Self {
         Self::with_patient(ports, workers, None)
@@ -257,7 +265,7 @@ fn a_port_with_faults_loses_doubles_and_spoils_frames() {
     let none = Faults::default();
     let bench = Bench::new(3, 1);
     let counted = |port: usize, reason: DropReason, count| {
-        while bench.workers.tallies()[0].counters.ports[port].drops.of(reason) < count {}
+        until("it is counted", || bench.workers.tallies()[0].counters.ports[port].drops.of(reason) >= count);
     };
     bench.workers.wire(PortId(0), 0, Some(&Wire::new(1, [loss, none])));
     bench.send(0, 0, &frame(2, 1, b"lost on its way in"));
@@ -280,7 +288,9 @@ fn a_port_with_faults_loses_doubles_and_spoils_frames() {
     let flipped: u32 = spoilt.iter().zip(&whole).map(|(one, other)| (one ^ other).count_ones()).sum();
     assert_eq!((flipped, spoilt.len()), (1, whole.len()));
     for port in [1, 2] {
-        while bench.workers.tallies()[0].counters.ports[port].rx_frames < u64::from(port == 1) {}
+        until("it is counted", || {
+            bench.workers.tallies()[0].counters.ports[port].rx_frames >= u64::from(port == 1)
+        });
     }
 
     // Held for ever, until the fault is cleared: then in order, and before what comes later.
@@ -288,9 +298,7 @@ fn a_port_with_faults_loses_doubles_and_spoils_frames() {
     for word in [b"one", b"two"] {
         bench.send(1, 0, &frame(1, 2, word));
     }
-    while wire.counts(Heading::Out).held < 2 * 17 {
-        std::thread::yield_now();
-    }
+    until("both are held", || wire.counts(Heading::Out).held >= 2 * 17);
     bench.workers.wire(PortId(0), 0, None);
     bench.send(1, 0, &frame(1, 2, b"six"));
     for word in [b"one", b"two", b"six"] {
