@@ -22,6 +22,7 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::Sender;
 use node::Send;
 use sim::link::{Faults, Link, LinkCounts};
 use wire::segment::{self, Egress};
@@ -183,8 +184,8 @@ impl Wired {
 }
 
 impl Worker {
-    /// The port has this wire from now on, or none.
-    pub(super) fn wire(&mut self, port: PortId, serial: u32, wire: Option<Arc<Wire>>) {
+    /// The port has this wire from now on, or none, which `done` is told.
+    pub(super) fn wire(&mut self, port: PortId, serial: u32, wire: Option<Arc<Wire>>, done: &Sender<()>) {
         match (wire, self.wires.get_mut(&port)) {
             (Some(wire), Some(wired)) if wired.serial == serial => {
                 wired.wire = wire;
@@ -194,6 +195,7 @@ impl Worker {
             (None, Some(wired)) => wired.hurry(),
             (None, None) => {}
         }
+        let _ = done.send(()); // Who has asked may have gone.
     }
 
     /// When a frame next arrives by a wire.

@@ -85,10 +85,7 @@ impl Worker {
                 Command::Tune(tuning) => self.tuning = tuning,
                 Command::Record(track) => self.record(now, *track),
                 Command::MarkRecordings(done) => self.mark_tracks(&done),
-                Command::Wire(port, serial, wire, done) => {
-                    self.wire(port, serial, wire);
-                    let _ = done.send(());
-                }
+                Command::Wire(port, serial, wire, done) => self.wire(port, serial, wire, &done),
                 Command::Peers(peers, done) => {
                     self.meet(now, peers);
                     let _ = done.send(());
