@@ -2,7 +2,7 @@
 //!
 //! A trace is the walk itself. [`Node::trace`] copies the node, lets the copy handle the frame as it would handle it
 //! live, and gives back what the rooms noted; so it cannot disagree with what live traffic meets. A datagram of a tunnel
-//! is traced the same way ([`Node::trace_datagram`]). The node that is
+//! is traced the same way ([`Tracer::trace_datagram`]). The node that is
 //! asked is not touched: no station is learned, no connection opened, no counter moves.
 //!
 //! The rooms note their decisions where they make them ([`Step`], [`RouterNote`](vrouter::Note)). On the packet path
@@ -174,19 +174,6 @@ impl Node {
         self.tracer().trace(now, port, frame)
     }
 
-    /// What would happen to this payload of a datagram if it came to `underlay` from `from`, its outer header marked
-    /// `ecn`. Nothing of the node changes.
-    pub fn trace_datagram(
-        &self,
-        now: Instant,
-        underlay: UnderlayId,
-        from: Endpoint,
-        ecn: Ecn,
-        frame: FrameBuf,
-    ) -> Trace {
-        self.tracer().trace_datagram(now, underlay, from, ecn, frame)
-    }
-
     /// A copy of the node to ask about several frames, each of which meets what the ones before it have left.
     pub fn tracer(&self) -> Tracer {
         Tracer { copy: self.clone() }
@@ -228,7 +215,8 @@ impl Tracer {
         self.hear(now, Event::Frame { port, frame })
     }
 
-    /// What happens to this datagram, which the copy handles; see [`Node::trace_datagram`].
+    /// What happens to this payload of a datagram, which the copy handles: it came to `underlay` from `from`, its outer
+    /// header marked `ecn`.
     pub fn trace_datagram(
         &mut self,
         now: Instant,

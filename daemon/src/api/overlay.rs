@@ -1,5 +1,7 @@
 //! What the control socket speaks about tunnels: who is at their other ends, and whether they work.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::ApiError;
@@ -148,4 +150,120 @@ impl Judgement {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// The registry that this host's subnet and its peers come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryInfo {
+    /// What it is: `etcd`.
+    pub kind: String,
+    /// Its servers.
+    pub endpoints: Vec<String>,
+    /// What its keys begin with.
+    pub prefix: String,
+    /// How we stand with it.
+    pub state: RegistryState,
+    /// Why it is not `held`, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// What is leased to this host, or was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// The IPv6 subnet beside it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet_v6: Option<String>,
+    /// How many other hosts packets are sent to; one that has an end of each family counts twice.
+    pub peers: u64,
+    /// How many of them came or changed, since the start.
+    pub came: u64,
+    /// How many went.
+    pub went: u64,
+    /// How many keys are not used, by the name of the reason.
+    pub refused: BTreeMap<String, u64>,
+    /// The first of them, with what is wrong.
+    pub refused_keys: Vec<RefusedKey>,
+    /// How often the lease was renewed.
+    pub renewals: u64,
+    /// How often a renewal failed.
+    pub renewals_failed: u64,
+    /// How often it was lost.
+    pub lost: u64,
+    /// How often another machine wrote to our key.
+    pub contested: u64,
+    /// How often the registry went away.
+    pub away: u64,
+}
+
+/// How we stand with a registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistryState {
+    /// There is no lease yet.
+    #[default]
+    Waiting,
+    /// The lease is ours.
+    Held,
+    /// The lease was ours when the registry answered last. Forwarding goes on.
+    Away,
+    /// The lease is lost, and wanted again.
+    Lost,
+}
+
+impl RegistryState {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Away => "away",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A key of a registry that is not used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedKey {
+    /// What follows the prefix and `/subnets/`.
+    pub key: String,
+    /// The name of the reason.
+    pub reason: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// A socket that tunnels speak through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderlayInfo {
+    /// Its address and L4 port.
+    pub local: String,
+    /// What its datagrams carry: `vxlan`, or `udp` for bare packets as flannel's UDP backend has them.
+    pub format: String,
+    /// How datagrams leave: `tunnel-gso`, super-segments whole; `gso`, many a message that the kernel cuts; or `single`,
+    /// because the kernel refused to.
+    pub send: String,
+    /// How they come: `gro`, many a message that the kernel has joined, or `single`.
+    pub receive: String,
+    /// How many remote ends are reached by it.
+    pub remotes: u64,
+    /// Longest packet inside its tunnels; absent without any.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// What the network, or this host, has said of datagrams to them; nothing if all is well.
+    pub troubles: Vec<TroubleInfo>,
+}
+
+/// What was said of datagrams to one remote end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubleInfo {
+    /// Its address and L4 port.
+    pub remote: String,
+    /// How often that it is not reached.
+    pub unreachable: u64,
+    /// The last time in the operating system's words: "Connection refused" if nobody listens there.
+    pub error: Option<String>,
+    /// How often that a datagram was too long for the path.
+    pub too_long: u64,
+    /// The octets of an IP packet that the path takes, if that was said.
+    pub path_mtu: Option<u32>,
 }

@@ -308,7 +308,7 @@ impl Watched {
         let trace = match event {
             Event::Frame { port, frame } => node.trace(now, port, frame),
             Event::Datagram { underlay, from, ecn, frame } => {
-                node.trace_datagram(now, underlay, from, ecn, frame)
+                node.tracer().trace_datagram(now, underlay, from, ecn, frame)
             }
             Event::Wake
             | Event::Configure(_)
