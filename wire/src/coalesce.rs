@@ -42,6 +42,10 @@ pub const FLOWS_MAX: usize = 32;
 pub const UDP_DATAGRAMS_MAX: usize = 64;
 /// Octets of a coalesced packet, L3 header included: the most that IPv4's total length can say.
 pub const PACKET_MAX: usize = 65_535;
+/// Octets of an L4 segment that links carry uncut. In a longer one a checksum that nobody has computed
+/// ([`crate::segment::unfinished`]) is believed at sight, without a walk over 64 KiB; in one that is shorter it may be a
+/// computed one that happens to be the same.
+const FRAME_LEN_MAX: usize = 9_216;
 /// VXLAN (RFC 7348), VXLAN as Linux and flannel use it, flannel's UDP backend, Geneve (RFC 8926).
 pub const TUNNEL_L4_PORTS: [u16; 4] = [4789, 8472, 8285, 6081];
 
@@ -255,8 +259,10 @@ fn is_l4_intact(headers: &Headers, transport: Transport, bytes: &[u8], offload: 
     let l4 = &bytes[headers.l4..headers.end];
     let pseudo = u16::try_from(l4.len()).ok().and_then(|len| headers.pseudo_sum(bytes, len));
     let field = headers.l4 + usize::from(transport.checksum_offset());
-    // One that nobody has computed ([`crate::segment::unfinished`]) is seen without a walk over 64 KiB.
-    pseudo.is_some_and(|pseudo| be16(bytes, field) != pseudo.folded() && (pseudo + Sum::of(l4)).is_intact())
+    pseudo.is_some_and(|pseudo| {
+        let is_unfinished = l4.len() > FRAME_LEN_MAX && be16(bytes, field) == pseudo.folded();
+        !is_unfinished && (pseudo + Sum::of(l4)).is_intact()
+    })
 }
 
 impl Segment {

@@ -62,6 +62,26 @@ fn a_super_segment_is_announced_exactly() {
     assert_intact(finished.bytes());
 }
 
+#[test]
+fn a_computed_checksum_that_looks_like_none_joins() {
+    let mut second = tcp(1);
+    let mut frame = second.frame();
+    let Headers { l4, end, .. } = Headers::parse(frame.bytes()).unwrap();
+    let pseudo = Headers::parse(frame.bytes()).unwrap().pseudo_sum(frame.bytes(), octets(end - l4)).unwrap();
+    // The checksum is the complement of pseudo-header and segment; it is the pseudo-header's sum if the segment's is the
+    // complement of twice that. The last word of the data sees to it.
+    put16(frame.bytes_mut(), l4 + 16, 0);
+    let last = second.data.len() - 2;
+    second.data[last..].fill(0);
+    frame.bytes_mut()[end - 2..end].fill(0);
+    let missing = Sum::of_word((pseudo + pseudo).checksum())
+        + Sum::of_word(Sum::of(&frame.bytes()[l4..end]).checksum());
+    second.data[last..].copy_from_slice(&missing.folded().to_be_bytes());
+    let finished = second.finished();
+    assert_eq!(be16(finished.bytes(), l4 + 16), pseudo.folded());
+    assert_eq!(lens(&coalesced([tcp(0).finished(), finished])), [200]);
+}
+
 /// Whether the second of two segments joins the first when `change` was made to it.
 fn joins(base: fn(u32) -> Sample, change: impl Fn(&mut Sample)) -> bool {
     let mut second = base(1);
