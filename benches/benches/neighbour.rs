@@ -73,7 +73,7 @@ fn resolve(c: &mut Criterion) {
     for (family, is_ipv4) in [("IPv4", true), ("IPv6", false)] {
         for count in [10, 10_000] {
             let (mut pool, mut made) = (FramePool::default(), Made::default());
-            let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made };
+            let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None };
             let mut neighbours = Neighbours::new(7);
             neighbours.configure(&mut turn, &plan());
             for number in 2..2 + count {

@@ -16,7 +16,7 @@ const ASKER: Mac = Mac([0x02, 0x42, 10, 0, 0, 2]);
 fn route(c: &mut Criterion) {
     let mut router = Router::new(0);
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made };
+    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None };
     let plan = RouterPlan {
         gateways: vec![Gateway::of_network(
             DOMAIN,

@@ -163,7 +163,8 @@ fn configured(plan: &RouterPlan) -> Connections {
 
 fn configure(connections: &mut Connections, plan: &RouterPlan) {
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    connections.configure(&mut Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made }, plan);
+    connections
+        .configure(&mut Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None }, plan);
 }
 
 /// Each from another endpoint inside.
@@ -197,7 +198,7 @@ fn open(connections: &mut Connections, flow: &Flow) -> Endpoint {
     let src = SourceNat::Masquerade(outside(number));
     let wish = Wish { dst: None, src, origin: Origin::Plain, inside: flow.src.address };
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made };
+    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None };
     let opened = connections.open(&mut turn, flow, Some(TcpFlags::from_bits(SYN)), &wish);
     opened.expect("there is room").src
 }

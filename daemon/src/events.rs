@@ -114,6 +114,8 @@ event_kinds! {
     NeighboursFull => "neigh.full";
     /// The table of connections is full.
     SessionsFull => "nat.full";
+    /// A host has as many connections as one may.
+    ShareFull => "nat.share-full";
     /// An outside address has no L4 port left.
     L4PortsExhausted => "nat.exhausted";
     /// A logging rule of the access list matched.

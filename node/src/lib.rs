@@ -46,7 +46,7 @@ pub use encap::{Carrier, Endpoint, UnderlayId, UnderlayPlan, Way};
 use encap::{Refused, Tunnels};
 use serde::{Deserialize, Serialize};
 pub use vrouter::Notice as RouterNotice;
-use vrouter::{Made, Routed, Router, Turn};
+use vrouter::{Links, Made, Routed, Router, Turn};
 use vswitch::{Admitted, Forward, Learned, Station, Switch};
 use wire::bucket::TokenBucket;
 use wire::ethernet::Tci;
@@ -80,6 +80,19 @@ pub struct Node {
     is_router: bool,
     /// The router's MAC addresses, sorted, whichever replica routes.
     router_macs: Vec<Mac>,
+    /// Whether some port takes less than a network that it is in; follows from the plan.
+    #[serde(skip)]
+    has_narrow_ports: bool,
+}
+
+/// What the router asks of the switch.
+#[derive(Debug)]
+struct Stations<'a>(&'a Switch);
+
+impl Links for Stations<'_> {
+    fn mtu(&self, domain: DomainId, station: Mac) -> Option<u16> {
+        self.0.mtu_towards(domain, station)
+    }
 }
 
 impl Node {
@@ -97,6 +110,7 @@ impl Node {
             has_replicas: false,
             is_router: true,
             router_macs: Vec::new(),
+            has_narrow_ports: false,
         }
     }
 
@@ -115,6 +129,7 @@ impl Node {
     pub fn rejoin(mut self, plan: Arc<Plan>) -> Self {
         self.router.rejoin(&plan.router);
         self.tunnels.configure(&plan.underlays, &plan.tunnels);
+        self.has_narrow_ports = plan.has_narrow_ports();
         self.plan = plan;
         self
     }
@@ -163,7 +178,7 @@ impl Node {
             }
             Event::Wake => {
                 self.counters.stations_aged += self.switch.expire(now) as u64;
-                self.router.wake(&mut Turn { now, pool: &mut out.pool, made: &mut self.made });
+                self.router.wake(&mut Turn { now, pool: &mut out.pool, made: &mut self.made, links: None });
                 self.send_made(now, out);
             }
             Event::Configure(plan) => {
@@ -252,7 +267,7 @@ impl Node {
         self.router_macs = plan.router.gateways.iter().map(|gateway| gateway.mac.mac()).collect();
         self.router_macs.sort_unstable();
         if self.is_router {
-            let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
+            let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made, links: None };
             self.router.configure(&mut turn, &plan.router);
         }
         self.tunnels.configure(&plan.underlays, &plan.tunnels);
@@ -262,6 +277,7 @@ impl Node {
                 self.counters.begin(port.id);
             }
         }
+        self.has_narrow_ports = plan.has_narrow_ports();
         self.plan = plan;
     }
 
@@ -412,7 +428,9 @@ impl Node {
 
         // Route.
         let Admitted { domain, header, priority, .. } = admitted;
-        let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made };
+        let stations = Stations(&self.switch);
+        let links = self.has_narrow_ports.then_some(&stations as &dyn Links);
+        let mut turn = Turn { now, pool: &mut out.pool, made: &mut self.made, links };
         let routed = self.router.route(&mut turn, port, domain, &header, frame);
         self.note_route(routed);
         match routed? {

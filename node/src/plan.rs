@@ -1,6 +1,6 @@
 //! What a node is to do: the rooms' plans side by side, checked against each other, then frozen.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use vrouter::RouterPlan;
@@ -37,6 +37,17 @@ pub enum PlanError {
 }
 
 impl Plan {
+    /// Whether some port takes less than the router says of a network that it is in.
+    pub(crate) fn has_narrow_ports(&self) -> bool {
+        let gateways = &self.router.gateways;
+        let mtus: BTreeMap<_, _> = gateways.iter().map(|gateway| (gateway.domain, gateway.mtu)).collect();
+        let is_narrow = |port: &PortPlan| {
+            let mut mtus = port.memberships.iter().filter_map(|member| mtus.get(&member.domain));
+            mtus.any(|&mtu| port.mtu < mtu)
+        };
+        self.switch.ports.iter().any(is_narrow)
+    }
+
     /// Whether the rooms agree with themselves and with each other.
     ///
     /// # Errors

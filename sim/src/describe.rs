@@ -84,6 +84,7 @@ fn router_notice(notice: RouterNotice, network: impl Fn(DomainId) -> String) -> 
         }
         RouterNotice::NeighboursFull { domain } => format!("neighbours-full network={}", network(domain)),
         RouterNotice::SessionsFull => "sessions-full".to_owned(),
+        RouterNotice::ShareFull { inside } => format!("share-full inside={inside}"),
         RouterNotice::L4PortsExhausted { outside } => format!("l4-ports-exhausted outside={outside}"),
         RouterNotice::AclLogged { rule, src, dst, dst_l4_port } => {
             format!("acl-logged rule={rule} src={src} dst={dst} l4-port={dst_l4_port}")

@@ -56,12 +56,13 @@ const OUT_OF_REACH: &[DropReason] = &[
 ];
 
 /// Of the router's reasons, what its corpus does not cause: a history is too short for a flood of questions, and has too
-/// few addresses to fill the neighbours of a network; that many pieces of one packet chance has not hit upon; its plans have no
-/// overlay.
+/// few addresses to fill the neighbours of a network; that many pieces of one packet, and a table full of connections that all go on
+/// after an answer, chance has not hit upon; its plans have no overlay.
 const OUT_OF_THE_ROUTERS_REACH: &[DropReason] = &[
     DropReason::AnswerRate,
     DropReason::FragmentLimit,
     DropReason::OverlayTransit,
+    DropReason::SessionsMax,
     DropReason::NeighboursMax,
 ];
 

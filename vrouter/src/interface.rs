@@ -111,21 +111,25 @@ impl Interfaces {
         self.in_domain(self.uplink?)?.address_like(like)
     }
 
-    /// Whether a packet with this source may come from `domain`. From a network: what it is told to contain, or what a
-    /// route leads back to. From the uplink: whatever no network contains. A link-local source stays on its link, and
-    /// may ask the router itself for something.
+    /// Whether a packet with this source may come from `domain`. From a network: what it is told to contain, its own and
+    /// broadcast addresses apart, or what a route leads back to. From the uplink: whatever no network contains. A
+    /// link-local source may ask the router itself for something; it goes no further ([`is_link_local_v6`]).
     ///
     /// # Errors
     /// `route.martian-source`, `route.own-source`, `route.spoofed-source`.
     pub(crate) fn check_source(&self, fib: &Fib, domain: DomainId, src: IpAddr) -> Result<(), DropReason> {
-        if !is_host(src) {
+        if !is_host(src) || is_reserved(src) {
             return Err(DropReason::MartianSource);
         }
         let Some(interface) = self.in_domain(domain) else { return Err(DropReason::SpoofedSource) };
         if interface.gateway.addresses.contains(&src) || src == IpAddr::V6(interface.link_local) {
             return Err(DropReason::OwnSource);
         }
-        if interface.contains(src) || is_link_local_v6(src) {
+        if interface.contains(src) {
+            let is_hosts = interface.gateway.subnets.iter().any(|subnet| subnet.contains_host(src));
+            return if is_hosts { Ok(()) } else { Err(DropReason::MartianSource) };
+        }
+        if is_link_local_v6(src) {
             return Ok(());
         }
         let leads_back = match fib.lookup(src) {
@@ -189,11 +193,15 @@ impl Interface {
 /// Whether no router may pass a packet with this destination on, wherever it would go (RFC 1812 §5.3.7): group, loopback,
 /// unspecified, reserved, or link-local of IPv6.
 pub(crate) fn is_martian_destination(dst: IpAddr) -> bool {
-    let is_reserved = match dst {
+    is_reserved(dst) || !is_host(dst) || is_link_local_v6(dst)
+}
+
+/// Whether no station has the address: "this network" and class E (RFC 1812 §5.3.7).
+pub(crate) const fn is_reserved(address: IpAddr) -> bool {
+    match address {
         IpAddr::V4(address) => matches!(address.octets()[0], 0 | 240..),
         IpAddr::V6(_) => false,
-    };
-    is_reserved || !is_host(dst) || is_link_local_v6(dst)
+    }
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -203,7 +211,8 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-fn is_link_local_v6(address: IpAddr) -> bool {
+/// Whether a packet from or to the address may not go from one link to another (RFC 4291 §2.5.6).
+pub(crate) fn is_link_local_v6(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => address.is_unicast_link_local(),

@@ -52,4 +52,4 @@ pub use plan::{
     PlanError, Protocol, Publish, RouterPlan, Side, Timeouts,
 };
 pub use router::{Routed, Router};
-pub use turn::{Made, Notice, Turn};
+pub use turn::{Links, Made, Notice, Turn};

@@ -124,8 +124,8 @@ pub struct NetworkPolicy {
 pub struct NatPlan {
     /// Which packets from outside a mapping lets in (RFC 4787 §5).
     pub filtering: Filtering,
-    /// Connections remembered at most, 1 to [`SESSIONS_MAX`]. At it, an unanswered connection yields to a new one; if
-    /// there is none the new packet is dropped as `route.sessions-max`.
+    /// Connections remembered at most, 1 to [`SESSIONS_MAX`]. At it, one that is over or that nobody has confirmed
+    /// yields to a new one; if there is none the new packet is dropped as `route.sessions-max`.
     pub sessions_max: u32,
     /// Connections of one inside address at most, so that a scan cannot use up the table. At it likewise, among its own.
     pub sessions_per_host_max: u32,

@@ -6,14 +6,16 @@
 //! the access list, first match wins, no match allows. What is published overrules isolation (that is what publishing is
 //! for), never `internal` and never the access list.
 //!
-//! A change of policy holds for connections that begin after it. Limit: [`crate::plan::ACL_RULES_MAX`] rules.
+//! A change of policy holds for connections that begin after it; of those between networks that are older than the whole
+//! access list, for TCP alone (`walk`). Limit: [`crate::plan::ACL_RULES_MAX`] rules.
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wire::{DomainId, DropReason};
+use wire::{DomainId, DropReason, Instant};
 
 use crate::icmp::error::ErrorKind;
 use crate::interface::Interfaces;
@@ -63,6 +65,8 @@ pub(crate) struct Attempt {
 pub(crate) struct Acl {
     rules: Vec<AclRule>,
     hits: Vec<u64>,
+    /// When the first rule came to an empty list.
+    began: Instant,
 }
 
 /// What an end of a connection lies in.
@@ -116,9 +120,12 @@ pub(crate) const fn may_meet(is_same: bool, from: &NetworkPolicy, to: &NetworkPo
 
 impl Acl {
     /// Takes a new list. A rule that stays keeps its hits, wherever it stands.
-    pub(crate) fn configure(&mut self, rules: &[AclRule]) {
+    pub(crate) fn configure(&mut self, now: Instant, rules: &[AclRule]) {
         if self.rules == rules {
             return;
+        }
+        if self.rules.is_empty() {
+            self.began = now;
         }
         let mut hits = vec![0; rules.len()];
         let mut taken = vec![false; self.rules.len()];
@@ -136,6 +143,11 @@ impl Acl {
     /// Whether connections between networks have to be remembered, so that answers pass whatever the list says.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Whether connections between networks may still be open that began while nobody remembered them.
+    pub(crate) fn is_young(&self, now: Instant, span: Duration) -> bool {
+        !self.is_empty() && now < self.began + span
     }
 
     /// How often each rule has matched, in the order of the plan.

@@ -102,7 +102,7 @@ impl Router {
         self.fragments.configure(turn, is_same);
         self.fib = Arc::clone(&plan.fib);
         self.mss_clamp = plan.nat.mss_clamp;
-        self.acl.configure(&plan.acl);
+        self.acl.configure(turn.now, &plan.acl);
         self.neighbours.configure(turn, plan);
         self.connections.configure(turn, plan);
     }
@@ -227,7 +227,7 @@ impl Router {
             ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => {
                 // Whoever traces the packet wants to hear every decision, which only the walk tells.
                 if turn.made.notes.is_none()
-                    && let Some(egress) = self.plain(turn.now, &arrival, frame)
+                    && let Some(egress) = self.plain(turn, &arrival, frame)
                 {
                     return Ok(Routed::Forward(egress));
                 }
@@ -244,18 +244,13 @@ impl Router {
 
     /// Lets a plain packet out; `None` if it needs the walk.
     #[inline]
-    pub(crate) fn plain(
-        &mut self,
-        now: Instant,
-        arrival: &Arrival,
-        frame: &mut FrameBuf,
-    ) -> Option<DomainId> {
+    pub(crate) fn plain(&mut self, turn: &Turn, arrival: &Arrival, frame: &mut FrameBuf) -> Option<DomainId> {
         if !self.has_shortcut {
             return None;
         }
         match arrival.header.ethertype {
-            ETHERTYPE_IPV4 => self.shortcut::<Ipv4Addr>(now, arrival, frame),
-            _ => self.shortcut::<Ipv6Addr>(now, arrival, frame),
+            ETHERTYPE_IPV4 => self.shortcut::<Ipv4Addr>(turn, arrival, frame),
+            _ => self.shortcut::<Ipv6Addr>(turn, arrival, frame),
         }
     }
 

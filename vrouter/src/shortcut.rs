@@ -20,13 +20,14 @@ mod tests;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use wire::{DomainId, FlowHash, FrameBuf, Instant};
+use wire::{DomainId, FlowHash, FrameBuf};
 
 use crate::fib::Resolved;
 use crate::nat::Met;
 use crate::plan::Side;
 use crate::policy::may_meet;
 use crate::router::{Arrival, Router};
+use crate::turn::Turn;
 
 pub(crate) use self::lane::{Lane, Link};
 
@@ -39,10 +40,11 @@ impl Router {
     #[inline]
     pub(crate) fn shortcut<A: Lane>(
         &mut self,
-        now: Instant,
+        turn: &Turn,
         arrival: &Arrival,
         frame: &mut FrameBuf,
     ) -> Option<DomainId> {
+        let now = turn.now;
         let glance = A::glance(frame.bytes())?;
         let seen = glance.tuple;
         if !self.may_come_from(arrival.domain, seen.src) {
@@ -59,7 +61,8 @@ impl Router {
             true => frame.segment_len().saturating_sub(wire::ethernet::HEADER_LEN),
             false => glance.l3_len,
         };
-        if l3_len > usize::from(interface.gateway.mtu) {
+        let narrow = turn.narrow(egress, || self.neighbours.known(egress, next_hop.ip()));
+        if l3_len > usize::from(narrow.map_or(interface.gateway.mtu, |mtu| mtu.min(interface.gateway.mtu))) {
             return None;
         }
         let (from_mac, to_mac) = (interface.mac, self.neighbours.pass(now, egress, next_hop.ip())?);
@@ -101,12 +104,11 @@ impl Router {
         if !src.is_ordinary() || link.addresses.contains(&src) {
             return false;
         }
-        link.contains(src)
-            || match src.lookup(&self.fib) {
-                Some(Resolved::Via(hops)) => hops.as_slice().iter().any(|hop| hop.domain == domain),
-                Some(Resolved::Connected(back)) => back == domain,
-                Some(Resolved::Blackhole | Resolved::Unreachable | Resolved::Prohibit) | None => false,
-            }
+        link.has_host(src).unwrap_or_else(|| match src.lookup(&self.fib) {
+            Some(Resolved::Via(hops)) => hops.as_slice().iter().any(|hop| hop.domain == domain),
+            Some(Resolved::Connected(back)) => back == domain,
+            Some(Resolved::Blackhole | Resolved::Unreachable | Resolved::Prohibit) | None => false,
+        })
     }
 
     /// Where a packet leaves and whose MAC address it needs, if it leaves.
@@ -139,7 +141,7 @@ impl Router {
         self.acl.is_empty()
             && may_meet(from == to, inside, other)
             && dst.is_ordinary()
-            && A::link(leaves).reaches(dst)
+            && A::link(leaves).has_host(dst).unwrap_or(true)
             && !self.interfaces.has_strays()
             && !A::link(leaves).addresses.contains(&dst)
     }

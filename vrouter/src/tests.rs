@@ -40,7 +40,7 @@ pub(crate) fn router() -> Router {
 
 pub(crate) fn configure(router: &mut Router, plan: &RouterPlan) {
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    router.configure(&mut Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made }, plan);
+    router.configure(&mut Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None }, plan);
 }
 
 /// Shows a finished frame to a fresh router.
@@ -62,7 +62,7 @@ fn walk(router: &mut Router, now: Instant, domain: DomainId, bytes: &[u8], offlo
     assert!(frame.fill(bytes));
     frame.offload = offload;
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    let mut turn = Turn { now, pool: &mut pool, made: &mut made };
+    let mut turn = Turn { now, pool: &mut pool, made: &mut made, links: None };
     let heard = router.route(&mut turn, PortId(0), domain, &header, &mut frame);
     if !matches!(heard, Ok(Routed::Answer | Routed::Parked)) {
         assert_eq!((frame.bytes(), frame.offload), (bytes, offload), "only an answer changes the frame");

@@ -23,6 +23,14 @@ pub struct Turn<'a> {
     pub pool: &'a mut FramePool,
     /// What the turn makes.
     pub made: &'a mut Made,
+    /// Asked what stations take, where some take less than their network; `None` where all take the same.
+    pub links: Option<&'a dyn Links>,
+}
+
+/// What is behind the router's interfaces, as far as it has to know.
+pub trait Links: core::fmt::Debug {
+    /// Longest packet, in octets from the IP header on, that reaches a station; `None` if nobody knows where it lives.
+    fn mtu(&self, domain: DomainId, station: Mac) -> Option<u16>;
 }
 
 /// What the router has made.
@@ -46,6 +54,11 @@ impl Made {
 }
 
 impl Turn<'_> {
+    /// Longest packet that reaches a station, if that is less than its network says.
+    pub(crate) fn narrow(&self, domain: DomainId, station: impl FnOnce() -> Option<Mac>) -> Option<u16> {
+        self.links?.mtu(domain, station()?)
+    }
+
     /// Whether the turn may make another frame.
     pub fn has_room(&self) -> bool {
         self.made.frames.len() < MADE_MAX
@@ -111,6 +124,11 @@ pub enum Notice {
     },
     /// No more connections fit the table.
     SessionsFull,
+    /// No more connections fit the share of one host.
+    ShareFull {
+        /// Which host.
+        inside: IpAddr,
+    },
     /// An outside address has no L4 port left for another connection.
     L4PortsExhausted {
         /// Which address.

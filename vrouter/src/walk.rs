@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A connection is remembered if it is translated, meets the uplink, or an access list exists; between networks packets
-//! pass without memory otherwise. Nothing of the frame is changed before the way out, so whatever is refused earlier can
+//! pass without memory otherwise. So when the first access rule comes, for the transitory timeout a TCP segment between
+//! networks that is no SYN belongs to a connection older than the list, passes, and is remembered. Nothing of the frame is changed before the way out, so whatever is refused earlier can
 //! be quoted to its sender as it came.
 
 use core::net::IpAddr;
@@ -23,7 +24,7 @@ use crate::fragment::Pieces;
 use crate::icmp::echo::echo;
 use crate::icmp::error::ErrorKind;
 use crate::icmp::quote::{Quote, parse_quote};
-use crate::interface::is_martian_destination;
+use crate::interface::{is_link_local_v6, is_martian_destination};
 use crate::mtu::{self, Fit};
 use crate::nat::{self, Followed, Origin, SourceNat, TcpFlags, Wish};
 use crate::note::Note;
@@ -114,6 +115,9 @@ impl Router {
             if is_ours || self.interfaces.is_outside(arrival.domain, packet.src) {
                 return Err(DropReason::BadQuote.into());
             }
+            if is_link_local_v6(packet.src) {
+                return Err(DropReason::MartianSource.into());
+            }
             let way = self.new_way(packet.dst, frame)?;
             turn.note(|| Note::Way { dst: packet.dst, egress: way.0, next_hop: way.1 });
             let attempt = Attempt {
@@ -168,7 +172,11 @@ impl Router {
         };
         if let Some((target, origin)) = target {
             turn.note(|| Note::Invited { target, origin });
-            let src = self.source_towards(arrival, packet.src, target.address);
+            let src = match (origin, self.source_outside(arrival, packet.src)) {
+                // Who is reached by a mapping sees the asker by its mapping (RFC 4787 REQ-9a).
+                (Origin::Mapping, src @ (SourceNat::Masquerade(_) | SourceNat::Address(_))) => src,
+                _ => self.source_towards(arrival, packet.src, target.address),
+            };
             let wish = Wish { dst: Some(target), src, origin, inside: packet.src };
             return self.begin(turn, arrival, packet, flow, tcp, wish, frame);
         }
@@ -213,6 +221,9 @@ impl Router {
         mut wish: Wish,
         frame: &mut FrameBuf,
     ) -> Result<Routed, Refused> {
+        if is_link_local_v6(packet.src) {
+            return Err(DropReason::MartianSource.into());
+        }
         let flow_dst = flow.map_or(Endpoint { address: packet.dst, l4_port: 0 }, |flow| flow.dst);
         let dst = wish.dst.unwrap_or(flow_dst);
         let way = self.new_way(dst.address, frame)?;
@@ -229,17 +240,20 @@ impl Router {
         let is_to_outside = self.interfaces.is_outside(way.0, dst.address);
         turn.note(|| Note::Sides { from: attempt.from, to: attempt.to });
         policy::check_sides(&self.interfaces, &attempt)?;
-        self.acl.check(turn, &attempt, is_from_inside)?;
+        let meets_uplink = !is_from_inside || is_to_outside;
+        let is_midstream = tcp.is_some_and(|flags| !flags.is_first());
+        if meets_uplink || !is_midstream || !self.acl.is_young(turn.now, self.connections.transitory()) {
+            self.acl.check(turn, &attempt, is_from_inside)?;
+        }
         if is_from_inside && is_to_outside {
             wish.src = self.source_outside(arrival, packet.src);
         }
-        let meets_uplink = !is_from_inside || is_to_outside;
         let is_translated = wish.dst.is_some() || wish.src != SourceNat::Keep;
         if !meets_uplink && !is_translated && self.acl.is_empty() {
             return self.leave(turn, arrival, packet, None, way, frame);
         }
         // What would end at the next step must not be remembered.
-        self.may_leave(packet, way.0, frame)?;
+        self.may_leave(turn, packet, way, frame)?;
         let translation = match flow {
             Some(flow) => {
                 let followed = self.connections.open(turn, &flow, tcp, &wish)?;
@@ -318,19 +332,26 @@ impl Router {
         }
     }
 
-    /// Whether TTL and MTU let the packet go on; and how it fits.
+    /// Whether TTL and MTU let the packet go on; how it fits, and what is the MTU.
     #[inline]
-    fn may_leave(&self, packet: &Packet, egress: DomainId, frame: &FrameBuf) -> Result<Fit, Refused> {
+    fn may_leave(
+        &self,
+        turn: &Turn,
+        packet: &Packet,
+        (egress, next_hop): WayOut,
+        frame: &FrameBuf,
+    ) -> Result<(Fit, u16), Refused> {
         if packet.hop_limit <= 1 {
             return Err(Refused::and_tell(DropReason::TtlExpired, ErrorKind::TtlExpired));
         }
         let Some(interface) = self.interfaces.in_domain(egress) else {
             return Err(DropReason::NoRoute.into());
         };
-        let mtu = interface.gateway.mtu;
+        let narrow = turn.narrow(egress, || self.neighbours.known(egress, next_hop));
+        let mtu = narrow.map_or(interface.gateway.mtu, |mtu| mtu.min(interface.gateway.mtu));
         match mtu::fit(packet, frame, mtu) {
             Fit::TooBig => Err(Refused::and_tell(DropReason::RouteMtu, ErrorKind::TooBig { mtu })),
-            fit @ (Fit::Fits | Fit::Fragment) => Ok(fit),
+            fit @ (Fit::Fits | Fit::Fragment) => Ok((fit, mtu)),
         }
     }
 
@@ -344,9 +365,8 @@ impl Router {
         (egress, next_hop): WayOut,
         frame: &mut FrameBuf,
     ) -> Result<Routed, Refused> {
-        let fit = self.may_leave(packet, egress, frame)?;
+        let (fit, mtu) = self.may_leave(turn, packet, (egress, next_hop), frame)?;
         let interface = self.interfaces.in_domain(egress).ok_or(DropReason::NoRoute)?;
-        let mtu = interface.gateway.mtu;
         frame.bytes_mut()[6..12].copy_from_slice(&interface.mac.0);
         if self.mss_clamp && packet.headers.protocol == PROTOCOL_TCP {
             let arrived = self.interfaces.in_domain(arrival.domain);

@@ -76,6 +76,12 @@ impl Switch {
         Ok(Forward::One(Egress { port: egress, vid, mtu: port.mtu }))
     }
 
+    /// Longest packet that reaches a station; `None` if nobody knows where it lives.
+    pub fn mtu_towards(&self, domain: DomainId, station: Mac) -> Option<u16> {
+        let place = self.fdb.find(Name::new(domain, station))?;
+        self.port(place.port()).map(|port| port.mtu)
+    }
+
     /// The ports that a flooded frame goes to, in the order of their ids.
     pub fn receivers(&self, domain: DomainId, ingress: Option<PortId>) -> impl Iterator<Item = Egress> {
         let members = self.domain(domain).map_or(&[][..], |domain| &domain.members);

@@ -204,7 +204,7 @@ pub struct NatInfo {
     pub opened: u64,
     /// Connections forgotten after silence.
     pub expired: u64,
-    /// Unanswered connections that yielded to others.
+    /// Connections that were over or unconfirmed, and yielded to others.
     pub evicted: u64,
     /// Connections ended by hand or by a change.
     pub ended: u64,

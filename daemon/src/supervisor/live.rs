@@ -160,6 +160,7 @@ const fn progress(state: Progress) -> &'static str {
     match state {
         Progress::Unanswered => "unanswered",
         Progress::Answered => "answered",
+        Progress::Assured => "assured",
         Progress::SynSent => "syn-sent",
         Progress::SynReceived => "syn-received",
         Progress::Picked => "picked-up",

@@ -127,6 +127,12 @@ fn router_notice(notice: RouterNotice, names: &Compiled) -> Option<Event> {
             let text = "no more connections fit: new ones are dropped as route.sessions-max";
             Event::new(EventKind::SessionsFull, text)
         }
+        RouterNotice::ShareFull { inside } => {
+            let text = format!(
+                "{inside} has as many connections as one host may: its new ones are dropped as route.sessions-max"
+            );
+            Event::new(EventKind::ShareFull, text)
+        }
         RouterNotice::L4PortsExhausted { outside } => {
             let text = format!("{outside} has no L4 port left: new connections are dropped");
             Event::new(EventKind::L4PortsExhausted, text)

@@ -95,3 +95,45 @@ fn ip_and_ping_see_what_docker0_would_give() {
     }
     assert_eq!(daemon.json(&["drops"]), serde_json::json!([]), "nothing of this is refused");
 }
+
+#[test]
+fn a_port_narrower_than_its_network_is_told_of() {
+    if !able() {
+        return;
+    }
+    let (ns1, ns2) = (Space::new("n1"), Space::new("n2"));
+    let config = format!(
+        r#"
+        [network.a]
+        subnet = ["172.16.0.0/16", "fd00:16::/64"]
+        gateway = ["172.16.0.1", "fd00:16::1"]
+        [network.b]
+        subnet = ["172.17.0.0/16", "fd00:17::/64"]
+        gateway = ["172.17.0.1", "fd00:17::1"]
+        [port.c1]
+        network = "a"
+        netns = "{}"
+        ifname = "eth0"
+        address = ["172.16.0.2/16", "fd00:16::2/64"]
+        [port.c2]
+        network = "b"
+        netns = "{}"
+        ifname = "eth0"
+        mtu = 1400
+        address = ["172.17.0.2/16", "fd00:17::2/64"]
+        "#,
+        ns1.0, ns2.0
+    );
+    let _daemon = Daemon::start(&config);
+    for (whom, size, told) in [
+        ("172.17.0.2", "1472", "Frag needed and DF set (mtu = 1400)"),
+        ("fd00:17::2", "1452", "Packet too big: mtu=1400"),
+    ] {
+        let ping = |words: &[&str]| ns1.exec(&[&["ping", "-c", "1", "-W", "5"], words, &[whom]].concat());
+        assert!(ping(&["-s", "100"]).status.success(), "{whom}");
+        let refused = String::from_utf8(ping(&["-M", "do", "-s", size]).stdout).unwrap();
+        assert!(refused.contains(told), "{refused}");
+        let cut = ping(&["-M", "dont", "-s", size]);
+        assert!(cut.status.success(), "in fragments: {cut:?}");
+    }
+}

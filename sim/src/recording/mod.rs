@@ -39,7 +39,7 @@ pub use write::{Begins, Recorder, end_of, header, origin_records, state_records}
 /// The first octets of a recording.
 pub const MAGIC: &[u8; 6] = b"TAPREC";
 /// The version that this program writes and reads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Octets of one record's body. A record that says that it is longer is damaged.
 pub const BODY_MAX: usize = 32 << 20;
 /// Octets of a plan or a state in all its pieces. One that says that it is longer is damaged.

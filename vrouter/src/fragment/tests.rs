@@ -55,12 +55,12 @@ impl World {
         packet: &Packet,
         frame: &mut FrameBuf,
     ) -> Result<Pieces, DropReason> {
-        let mut turn = Turn { now: self.now, pool: &mut self.pool, made: &mut self.made };
+        let mut turn = Turn { now: self.now, pool: &mut self.pool, made: &mut self.made, links: None };
         self.fragments.admit(&mut turn, port, domain, packet, frame)
     }
 
     fn wake(&mut self) {
-        let mut turn = Turn { now: self.now, pool: &mut self.pool, made: &mut self.made };
+        let mut turn = Turn { now: self.now, pool: &mut self.pool, made: &mut self.made, links: None };
         self.fragments.wake(&mut turn);
     }
 

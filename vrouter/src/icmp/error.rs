@@ -34,6 +34,7 @@ use wire::{DomainId, FrameBuf, Instant, Mac, TokenBucket};
 
 use super::{Ends, MESSAGE_LEN};
 use crate::hash::HashKey;
+use crate::interface::is_reserved;
 use crate::packet::Packet;
 use crate::plan::is_host;
 use crate::router::emit_ethernet;
@@ -192,11 +193,7 @@ fn is_group(address: IpAddr) -> bool {
 /// Whether an error would reach exactly one station: [`is_host`], and for version 4 neither "this network" nor
 /// class E (RFC 1122 §3.2.2).
 fn is_single_host(address: IpAddr) -> bool {
-    is_host(address)
-        && match address {
-            IpAddr::V4(address) => (1..240).contains(&address.octets()[0]),
-            IpAddr::V6(_) => true,
-        }
+    is_host(address) && !is_reserved(address)
 }
 
 /// Where, from the L3 header on, an IPv6 packet names its L4 protocol: in the last header before it.

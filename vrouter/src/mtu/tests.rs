@@ -15,7 +15,7 @@ const V6: (&str, &str) = ("fd00::9", "2001:db8::7");
 fn cut(frame: &mut FrameBuf, mtu: u16) -> Result<Vec<Vec<u8>>, DropReason> {
     let packet = Packet::parse(frame).unwrap();
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made };
+    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None };
     let mut others = Vec::new();
     fragment(&mut turn, &packet, frame, mtu, &mut |piece| {
         assert_eq!(piece.offload, Offload::NONE);

@@ -63,10 +63,10 @@ impl Ticks {
 pub(super) enum Chain {
     /// A slot of the wheel.
     Due,
-    /// Unanswered sessions of a protocol.
-    Waiting,
-    /// Unanswered sessions of a host.
-    WaitingOfHost,
+    /// Sessions of a protocol that yield.
+    Yielding,
+    /// Sessions of a host that yield.
+    YieldingOfHost,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Hosts: how many sessions each has begun, and which of them nobody has answered.
+//! Hosts: how many sessions each has begun, and which of them yield.
 //!
 //! A host is known while it has sessions, so there are never more hosts than sessions.
 
@@ -16,12 +16,14 @@ use crate::plan::Protocol;
 pub(super) struct Host<A> {
     pub(super) address: A,
     pub(super) sessions: u32,
-    /// Unanswered, oldest first.
-    pub(super) waiting: List,
+    /// Those that yield; first who has done so longest.
+    pub(super) yielding: List,
+    /// Whether people have been told that its share is used up, and it has not recovered since.
+    pub(super) is_told: bool,
 }
 
 impl<A: Address> Entry for Host<A> {
-    const VACANT: Self = Self { address: A::UNSPECIFIED, sessions: 0, waiting: List::EMPTY };
+    const VACANT: Self = Self { address: A::UNSPECIFIED, sessions: 0, yielding: List::EMPTY, is_told: false };
 
     fn next_vacant(&mut self) -> &mut u32 {
         &mut self.sessions
@@ -40,10 +42,6 @@ pub(super) struct Hosts<A> {
 impl<A: Address> Hosts<A> {
     pub(super) fn new(key: HashKey) -> Self {
         Self { key, slab: Slab::new(), index: Index::new() }
-    }
-
-    pub(super) fn at(&self, place: u32) -> &Host<A> {
-        self.slab.at(place)
     }
 
     pub(super) fn at_mut(&mut self, place: u32) -> &mut Host<A> {

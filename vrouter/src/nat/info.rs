@@ -60,7 +60,7 @@ pub struct NatStats {
     pub opened: u64,
     /// Sessions whose timeout has passed.
     pub expired: u64,
-    /// Unanswered sessions that yielded to others.
+    /// Sessions that were over or unconfirmed, and yielded to others.
     pub evicted: u64,
     /// Sessions that were ended by people, by hand or by configuration.
     pub ended: u64,

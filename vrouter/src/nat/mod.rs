@@ -19,16 +19,17 @@
 //!   of both directions count, RFC 5382 REQ-5, RFC 5508 REQ-2). ICMP errors neither end nor prolong one (RFC 5382
 //!   REQ-10, RFC 4787 REQ-12).
 //!
-//! Limits: [`crate::NatPlan::sessions_max`] sessions, and a share of them for each host that begins some. At either the
-//! unanswered session that was opened first yields, of all or of the host's; answered ones never do. If there is none,
-//! or no outside L4 port, the packet is dropped by name and people are told once, until an eighth is free again. None
-//! of it searches a table; the longest walk is over the 1,024 words that say which L4 ports are free.
+//! Limits: [`crate::NatPlan::sessions_max`] sessions, and a share of them for each host that begins some. At either a
+//! session yields that is over or unconfirmed ([`State::yields`]), of all or of the host's, and first who has been so
+//! longest; others never do. If there is none, or no outside L4 port, the packet is dropped by name and people are told
+//! once, until an eighth is free again. None of it searches a table; the longest walk is over the few words that say
+//! which L4 ports are free.
 //!
 //! Clock: seconds. A session ends within a second after its timeout, and from then on is found no more. What has ended
 //! is swept in portions ([`SWEPT_PER_WAKE_MAX`]), so that a million sessions ending together hold up nobody.
 //!
 //! Memory: 92 octets a session, 128 + 28 for IPv6, and less than 43 for finding it; a mapping 20 (44) and less than 26;
-//! a host 16 (28) and less than 22.
+//! a host 20 (32) and less than 22.
 
 mod address;
 mod clock;
@@ -48,6 +49,7 @@ mod tests;
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::{DropReason, Instant, Rng};
@@ -279,6 +281,11 @@ impl Connections {
         core::hint::black_box(A::table(self).sessions.at(place).used);
     }
 
+    /// How long a TCP connection lives that is not open both ways.
+    pub(crate) const fn transitory(&self) -> Duration {
+        self.plan.timeouts.tcp_transitory
+    }
+
     /// Whether sessions are more than the processor's nearer caches hold.
     pub(crate) const fn are_many(&self) -> bool {
         self.v4.count() + self.v6.count() > MANY
@@ -308,7 +315,7 @@ impl Connections {
         tcp: Option<TcpFlags>,
         wish: &Wish,
     ) -> Result<Followed, DropReason> {
-        let is_first = tcp.is_none_or(TcpFlags::is_first);
+        let is_first = flow.protocol != Protocol::Tcp || tcp.is_some_and(TcpFlags::is_first);
         if wish.dst.is_some() && !is_first {
             return Err(DropReason::Unsolicited);
         }
@@ -341,8 +348,11 @@ impl Connections {
         }
         match parts(self).0.make_share(inside, share) {
             Ok(has_yielded) => self.stats.evicted += u64::from(has_yielded),
-            Err(reason) => {
+            Err(Refusal { reason, has_news }) => {
                 self.stats.refused_share += 1;
+                if has_news {
+                    turn.notice(Notice::ShareFull { inside: wish.inside });
+                }
                 return Err(reason);
             }
         }
@@ -380,7 +390,7 @@ impl Connections {
             turn.notice(Notice::SessionsFull);
         }
         let newest = u32::try_from(self.stats.opened & u64::from(u32::MAX)).unwrap_or(0);
-        match (self.v4.oldest_waiting(newest), self.v6.oldest_waiting(newest)) {
+        match (self.v4.oldest_yielding(newest), self.v6.oldest_yielding(newest)) {
             (Some((age, place)), other) if other.is_none_or(|(younger, _)| age >= younger) => {
                 self.v4.remove(place);
             }

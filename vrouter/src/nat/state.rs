@@ -7,7 +7,7 @@
 //!      │ other ▶         │ SYN ▶      FIN of the other side    │  │  ▼                      │ the RST came from
 //!      ├──────▶ Picked ──┼────────────── ◀ segment ────────────┼──┘ FinFrom… ────▶ ResetFrom…
 //!      │                 └─ Closing ◀──────────────────────────┴─────┘       RST    (4 minutes, then gone)
-//!      └ UDP, echo ▶  Unanswered ── ◀ packet ──▶ Answered
+//!      └ UDP, echo ▶  Unanswered ── ◀ packet ──▶ Answered ── packet ▶ ──▶ Assured
 //! ```
 //!
 //! After RFC 6146 §3.5.2 as RFC 7857 §2 has it. An RST may be forged, so it ends nothing: it starts the transitory
@@ -17,6 +17,10 @@
 //!
 //! *Picked* is a connection that is older than the table: the switch has been restarted. Its first segment here is no
 //! SYN. It lives for the transitory timeout until the other side answers.
+//!
+//! Where room is short, what is over yields, and what nobody has confirmed ([`State::yields`]): one packet with a forged
+//! source and the answer to it make no connection, neither does a forged handshake that the other side resets. *Assured*
+//! is Linux's word for the others (IPS_ASSURED, include/uapi/linux/netfilter/nf_conntrack_common.h).
 
 use serde::{Deserialize, Serialize};
 
@@ -50,8 +54,10 @@ impl TcpFlags {
 pub enum State {
     /// UDP or echo, from one side only.
     Unanswered,
-    /// UDP or echo, from both sides.
+    /// UDP or echo, from both sides; the side that began has not gone on yet.
     Answered,
+    /// UDP or echo: the side that began has gone on after an answer.
+    Assured,
     /// TCP: a SYN, no answer.
     SynSent,
     /// TCP: a SYN from both sides.
@@ -87,7 +93,8 @@ impl State {
     pub(super) fn after(self, direction: Direction, tcp: Option<TcpFlags>) -> Self {
         match (self, direction) {
             (Self::Unanswered, Direction::Original) => Self::Unanswered,
-            (Self::Unanswered, Direction::Reply) | (Self::Answered, _) => Self::Answered,
+            (Self::Unanswered | Self::Answered, Direction::Reply) => Self::Answered,
+            (Self::Answered, Direction::Original) | (Self::Assured, _) => Self::Assured,
             _ => match tcp {
                 Some(flags) => self.after_segment(direction, flags),
                 None => self, // A later fragment.
@@ -114,7 +121,7 @@ impl State {
         };
         let restarts = direction == Direction::Original && flags.is_first();
         match (self, direction) {
-            (Self::Unanswered | Self::Answered, _) => self,
+            (Self::Unanswered | Self::Answered | Self::Assured, _) => self,
             (Self::SynSent, Direction::Reply) if flags.has(SYN) && !is_reset => Self::SynReceived,
             (Self::SynReceived, Direction::Original) => {
                 opened(flags.has(ACK) && !flags.has(SYN) && !is_reset)
@@ -138,10 +145,10 @@ impl State {
         }
     }
 
-    /// Whether nobody has answered yet, so that the session yields when room is needed.
+    /// Whether the session yields when room is needed: nobody has confirmed it, or it is over.
     #[inline]
-    pub(super) const fn is_waiting(self) -> bool {
-        matches!(self, Self::Unanswered | Self::SynSent | Self::SynReceived | Self::Picked)
+    pub(super) const fn yields(self) -> bool {
+        !matches!(self, Self::Assured | Self::Established | Self::FinFromOrigin | Self::FinFromReply)
     }
 
     /// Whether a packet that leaves the state as it is keeps the session alive. A connection that is ending ends.

@@ -16,11 +16,11 @@ use super::{Direction, Followed, Origin, SessionId, SourceNat, Wish};
 use crate::hash::HashKey;
 use crate::plan::{Filtering, Protocol};
 
-/// Unanswered sessions that are asked for their L4 port when none is free, oldest first. If none of them can help, the
+/// Sessions that yield and are asked for their L4 port when none is free, oldest first. If none of them can help, the
 /// new connection is refused.
 const PORT_YIELDS_MAX: usize = 16;
 
-/// Why a session was not opened: what is counted, and whether its pool is to be told of.
+/// Why a session was not opened: what is counted, and whether people are to be told.
 pub(super) struct Refusal {
     pub(super) reason: DropReason,
     pub(super) has_news: bool,
@@ -41,8 +41,8 @@ pub(crate) struct Table<A> {
     index: Index,
     pub(super) sessions: Slab<Session<A>>,
     links: Slab<Links>,
-    /// Unanswered, oldest first, by protocol.
-    waiting: [List; 3],
+    /// Those that yield, by protocol; first who has done so longest.
+    yielding: [List; 3],
     wheel: Wheel,
     hosts: Hosts<A>,
     pub(super) mappings: Mappings<A>,
@@ -58,7 +58,7 @@ impl<A: Address> Table<A> {
             index: Index::new(),
             sessions: Slab::new(),
             links: Slab::new(),
-            waiting: [List::EMPTY; 3],
+            yielding: [List::EMPTY; 3],
             wheel: Wheel::new(),
             hosts: Hosts::new(HashKey::seeded(rng.next_u64())),
             mappings: Mappings::new(HashKey::seeded(rng.next_u64())),
@@ -148,12 +148,12 @@ impl<A: Address> Table<A> {
     #[inline(never)]
     fn advance(&mut self, spans: &Spans, now: Tick, place: u32, state: State) {
         let session = self.sessions.at_mut(place);
-        let was_waiting = session.state.is_waiting();
+        let did_yield = session.state.yields();
         session.state = state;
         session.used = now;
-        match (was_waiting, state.is_waiting()) {
-            (true, false) => self.stop_waiting(place),
-            (false, true) => self.start_waiting(place),
+        match (did_yield, state.yields()) {
+            (true, false) => self.stop_yielding(place),
+            (false, true) => self.start_yielding(place),
             (true, true) | (false, false) => {}
         }
         self.hasten(spans, now, place);
@@ -168,23 +168,28 @@ impl<A: Address> Table<A> {
         }
     }
 
-    /// Makes room in a host's share if it is used up: its oldest unanswered session yields. `Some(true)` if one did.
+    /// Makes room in a host's share if it is used up: one of its sessions yields. `Ok(true)` if one did.
     ///
     /// # Errors
-    /// `route.sessions-max` if all are answered.
-    pub(super) fn make_share(&mut self, inside: A, share: u32) -> Result<bool, DropReason> {
-        let Some(host) = self.hosts.find(inside).map(|place| self.hosts.at(place)) else { return Ok(false) };
+    /// `route.sessions-max` if none does; and whether people are to be told.
+    pub(super) fn make_share(&mut self, inside: A, share: u32) -> Result<bool, Refusal> {
+        let Some(place) = self.hosts.find(inside) else { return Ok(false) };
+        let host = self.hosts.at_mut(place);
         if host.sessions < share {
+            host.is_told &= host.sessions >= share - share / 8;
             return Ok(false);
         }
-        let oldest = host.waiting.oldest().ok_or(DropReason::SessionsMax)?;
+        let Some(oldest) = host.yielding.oldest() else {
+            let has_news = !core::mem::replace(&mut host.is_told, true);
+            return Err(Refusal { reason: DropReason::SessionsMax, has_news });
+        };
         self.remove(oldest);
         Ok(true)
     }
 
-    /// The unanswered session that was opened first, and its number.
-    pub(super) fn oldest_waiting(&self, newest: u32) -> Option<(u32, u32)> {
-        let oldest = self.waiting.iter().filter_map(List::oldest);
+    /// The session to yield, and how many have been opened since it was.
+    pub(super) fn oldest_yielding(&self, newest: u32) -> Option<(u32, u32)> {
+        let oldest = self.yielding.iter().filter_map(List::oldest);
         let ages = oldest.map(|place| (newest.wrapping_sub(self.sessions.at(place).serial), place));
         ages.max()
     }
@@ -265,8 +270,8 @@ impl<A: Address> Table<A> {
         }
     }
 
-    /// The mapping of an inside endpoint at an outside address: the shared one, or a new one. An unanswered session may
-    /// have to yield its L4 port.
+    /// The mapping of an inside endpoint at an outside address: the shared one, or a new one. A session may have to
+    /// yield its L4 port.
     fn map(
         &mut self,
         context: &mut Opening,
@@ -301,10 +306,11 @@ impl<A: Address> Table<A> {
         })
     }
 
-    /// An old unanswered session that is the only one to use an L4 port that suits the new mapping.
+    /// An old session that yields and is the only one to use an L4 port that suits the new mapping.
     fn port_yielder(&self, wanted: &Mapping<A>) -> Option<u32> {
-        let oldest = self.waiting[wanted.protocol as usize].oldest();
-        let by_age = core::iter::successors(oldest, |&place| List::after(&self.links, Chain::Waiting, place));
+        let oldest = self.yielding[wanted.protocol as usize].oldest();
+        let by_age =
+            core::iter::successors(oldest, |&place| List::after(&self.links, Chain::Yielding, place));
         by_age.take(PORT_YIELDS_MAX).find(|&place| {
             let mapping = self.sessions.at(place).mapping;
             mapping != UNMAPPED && self.mappings.can_yield(mapping, wanted)
@@ -315,7 +321,7 @@ impl<A: Address> Table<A> {
         let (protocol, tuples) = (session.protocol, session.tuples);
         let (mapping, due) = (session.mapping, session.due(&context.spans));
         let inbound = self.inbound_mapping(&session);
-        let is_waiting = session.state.is_waiting();
+        let yields = session.state.yields();
         let place = self.sessions.insert(session);
         let beside = self.links.insert(Links::VACANT);
         assert_eq!(place, beside, "sessions and their links come and go together");
@@ -329,8 +335,8 @@ impl<A: Address> Table<A> {
         if let Some(mapping) = inbound {
             self.mappings.hold(mapping);
         }
-        if is_waiting {
-            self.start_waiting(place);
+        if yields {
+            self.start_yielding(place);
         }
         self.wheel.add(&mut self.links, context.now, place, due);
         place
@@ -349,8 +355,8 @@ impl<A: Address> Table<A> {
         for (direction, tuple) in (0..).zip(&session.tuples) {
             self.index.remove(hash(self.key, session.protocol, tuple), place << 1 | direction);
         }
-        if session.state.is_waiting() {
-            self.stop_waiting(place);
+        if session.state.yields() {
+            self.stop_yielding(place);
         }
         self.wheel.remove(&mut self.links, place);
         let inbound = self.inbound_mapping(&session);
@@ -367,18 +373,18 @@ impl<A: Address> Table<A> {
         self.links.remove(place);
     }
 
-    fn start_waiting(&mut self, place: u32) {
+    fn start_yielding(&mut self, place: u32) {
         let session = self.sessions.at(place);
-        self.waiting[session.protocol as usize].push(&mut self.links, Chain::Waiting, place);
+        self.yielding[session.protocol as usize].push(&mut self.links, Chain::Yielding, place);
         let host = self.hosts.at_mut(session.host);
-        host.waiting.push(&mut self.links, Chain::WaitingOfHost, place);
+        host.yielding.push(&mut self.links, Chain::YieldingOfHost, place);
     }
 
-    fn stop_waiting(&mut self, place: u32) {
+    fn stop_yielding(&mut self, place: u32) {
         let session = self.sessions.at(place);
-        self.waiting[session.protocol as usize].remove(&mut self.links, Chain::Waiting, place);
+        self.yielding[session.protocol as usize].remove(&mut self.links, Chain::Yielding, place);
         let host = self.hosts.at_mut(session.host);
-        host.waiting.remove(&mut self.links, Chain::WaitingOfHost, place);
+        host.yielding.remove(&mut self.links, Chain::YieldingOfHost, place);
     }
 
     /// Ends at most `budget` sessions whose time is over; how many.

@@ -78,7 +78,8 @@ impl Bench {
 
     pub(super) fn with_turn<T>(&mut self, act: impl FnOnce(&mut Connections, &mut Turn) -> T) -> T {
         let (mut pool, mut made) = (FramePool::default(), Made::default());
-        let result = act(&mut self.all, &mut Turn { now: self.now, pool: &mut pool, made: &mut made });
+        let result =
+            act(&mut self.all, &mut Turn { now: self.now, pool: &mut pool, made: &mut made, links: None });
         self.notices.extend(made.notices);
         result
     }

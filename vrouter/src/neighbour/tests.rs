@@ -75,7 +75,7 @@ impl World {
 
     fn turn(&mut self) -> (Turn<'_>, &mut Neighbours) {
         let Self { now, pool, made, neighbours } = self;
-        (Turn { now: *now, pool, made }, neighbours)
+        (Turn { now: *now, pool, made, links: None }, neighbours)
     }
 
     fn configure(&mut self, gateways: &[Gateway]) {

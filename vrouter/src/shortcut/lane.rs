@@ -291,21 +291,16 @@ impl<A: Lane> Link<A> {
         }
     }
 
+    /// Whether a station here may have the address; `None` if it is in none of the subnets.
     #[inline]
-    pub(super) fn contains(&self, address: A) -> bool {
-        self.subnets.iter().any(|&Subnet { all: (first, last), .. }| first <= address && address <= last)
-    }
-
-    /// Whether a packet may be passed on to this ordinary address here ([`Interface::reaches`]).
-    #[inline]
-    pub(super) fn reaches(&self, dst: A) -> bool {
+    pub(super) fn has_host(&self, address: A) -> Option<bool> {
         let mut is_here = false;
         for &Subnet { all, hosts } in &self.subnets {
-            if hosts.0 <= dst && dst <= hosts.1 {
-                return true;
+            if hosts.0 <= address && address <= hosts.1 {
+                return Some(true);
             }
-            is_here |= all.0 <= dst && dst <= all.1;
+            is_here |= all.0 <= address && address <= all.1;
         }
-        !is_here
+        is_here.then_some(false)
     }
 }

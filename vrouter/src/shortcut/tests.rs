@@ -8,13 +8,13 @@ use std::vec::Vec;
 
 use wire::ethernet::EthernetHeader;
 use wire::offload::{DATA_VALID, NEEDS_CSUM};
-use wire::{DomainId, Offload, PortId, Rng};
+use wire::{DomainId, FramePool, Offload, PortId, Rng};
 
 use super::AHEAD_MAX;
 use crate::router::Arrival;
 use crate::samples::Sample;
 use crate::walk::tests::{A, B, I, UP, World, plan, publish};
-use crate::{AclAction, AclEnd, AclRule, Filtering, OneToOne, RouterPlan, Side};
+use crate::{AclAction, AclEnd, AclRule, Filtering, Made, OneToOne, RouterPlan, Side, Turn};
 
 /// Where stations live, and strangers who claim to.
 const STATIONS: [(DomainId, &str); 13] = [
@@ -194,7 +194,9 @@ fn plain_packets_take_the_short_way_and_no_others() {
         let header = EthernetHeader::parse(&bytes).unwrap();
         let mut frame = crate::samples::frame(&bytes, Offload::NONE);
         let arrival = Arrival { port: PortId(0), domain, header };
-        let found = world.router.plain(world.now, &arrival, &mut frame);
+        let (mut pool, mut made) = (FramePool::default(), Made::default());
+        let turn = Turn { now: world.now, pool: &mut pool, made: &mut made, links: None };
+        let found = world.router.plain(&turn, &arrival, &mut frame);
         assert_eq!(found.is_some(), is_plain, "{sample:?}");
         assert_eq!(frame.bytes() != bytes, is_plain, "what it does not take it leaves alone: {sample:?}");
     }

@@ -14,10 +14,11 @@ use crate::fib::{Fib, NextHop, Route, Target};
 use crate::icmp::quote::parse_quote;
 use crate::samples::{Sample, assert_sound, frame};
 use crate::{
-    AclAction, AclEnd, AclRule, Gateway, Made, NetworkPolicy, OneToOne, Packet, Protocol, Publish, Routed,
-    Router, RouterPlan, Side, Turn,
+    AclAction, AclEnd, AclRule, Gateway, Links, Made, NetworkPolicy, OneToOne, Packet, Protocol, Publish,
+    Routed, Router, RouterPlan, Side, Turn,
 };
 
+mod edges;
 mod overlay;
 
 pub(crate) const A: DomainId = DomainId(1);
@@ -36,6 +37,18 @@ pub(crate) struct World {
     pub(crate) twin: Router,
     pub(crate) now: Instant,
     pub(crate) plan: RouterPlan,
+    /// Stations that take less than their network says.
+    narrow: Narrow,
+}
+
+/// Stations and their MTU.
+#[derive(Debug, Default)]
+struct Narrow(Vec<(IpAddr, u16)>);
+
+impl Links for Narrow {
+    fn mtu(&self, _: DomainId, station: Mac) -> Option<u16> {
+        self.0.iter().find(|(address, _)| mac_of(*address) == station).map(|&(_, mtu)| mtu)
+    }
 }
 
 fn mac_of(address: IpAddr) -> Mac {
@@ -108,7 +121,13 @@ impl World {
         plan.check().unwrap();
         let mut twin = Router::new(0x5eed);
         twin.has_shortcut = false;
-        let mut world = Self { router: Router::new(0x5eed), twin, now: Instant::from_secs(1), plan };
+        let mut world = Self {
+            router: Router::new(0x5eed),
+            twin,
+            now: Instant::from_secs(1),
+            plan,
+            narrow: Narrow::default(),
+        };
         world.configure();
         for (domain, stations) in [
             (A, &["172.16.0.2", "172.16.0.3", "fd16::2"][..]),
@@ -127,10 +146,11 @@ impl World {
     }
 
     pub(crate) fn turn<T>(&mut self, mut act: impl FnMut(&mut Router, &mut Turn) -> T) -> (T, Made) {
-        let now = self.now;
+        let (now, narrow) = (self.now, &self.narrow);
         let mut one = |router: &mut Router| {
             let (mut pool, mut made) = (FramePool::default(), Made::default());
-            let done = act(router, &mut Turn { now, pool: &mut pool, made: &mut made });
+            let links = (!narrow.0.is_empty()).then_some(narrow as &dyn Links);
+            let done = act(router, &mut Turn { now, pool: &mut pool, made: &mut made, links });
             (done, made)
         };
         let [first, second] = [&mut self.router, &mut self.twin].map(&mut one);

@@ -155,7 +155,7 @@ pub(super) fn ended(ended: Ended, what: &str, became: &str) -> String {
 /// `nat stats`
 pub(super) fn nat(nat: &NatInfo) -> String {
     let mut text = format!(
-        "connections  {} of {} at most, {} mappings\nopened       {}\nover         {} by silence, {} yielded unanswered, {} ended\nrefused      {} for want of room, {} beyond their host's share, {} without an outside L4 port\n",
+        "connections  {} of {} at most, {} mappings\nopened       {}\nover         {} by silence, {} yielded, {} ended\nrefused      {} for want of room, {} beyond their host's share, {} without an outside L4 port\n",
         count(nat.sessions),
         count(nat.sessions_max),
         count(nat.mappings),

@@ -243,11 +243,12 @@ fn refused() -> Vec<Case> {
         .send("a1", ip(FROM_A1, A1.into(), OUTSIDE.into(), 47, &[0; 8])),
         introduced(
             "drop-route-sessions-max",
-            "In a full table an answered connection yields to nobody.",
+            "In a full table a connection that goes on after an answer yields to nobody.",
             with("[nat]\nsessions_max = 1"),
         )
         .send("a1", says(FROM_A1, (A1, 5000), (OUTSIDE, 53)))
         .send("uplink", says(FROM_UP, (OUTSIDE, 53), (UPLINK, 5000)))
+        .send("a1", says(FROM_A1, (A1, 5000), (OUTSIDE, 53)))
         .send("a1", says(FROM_A1, (A1, 5001), (OUTSIDE, 53))),
     ]
 }

@@ -22,7 +22,7 @@ fn error_about(kind: ErrorKind, bytes: &[u8], offload: Offload) -> Option<Vec<u8
         to_mac: Mac([2, 0, 0, 0, 0, 9]),
     };
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made };
+    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None };
     let error = error(&mut turn, kind, &packet, frame.bytes(), from)?;
     assert_eq!(error.offload, Offload::NONE);
     assert_sound(error.bytes());
@@ -178,7 +178,7 @@ fn a_full_turn_and_another_version_say_nothing() {
     let frame = frame(&udp(V4, 9).bytes(), Offload::NONE);
     let packet = Packet::parse(&frame).unwrap();
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made };
+    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None };
     let mac = Mac([2, 0, 0, 0, 0, 1]);
     let mut from = Sender { mac, address: "fd00::1".parse().unwrap(), to_mac: mac };
     assert!(error(&mut turn, ErrorKind::TtlExpired, &packet, frame.bytes(), from).is_none());

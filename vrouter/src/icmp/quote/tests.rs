@@ -22,7 +22,7 @@ fn parse(bytes: &[u8], offload: Offload) -> Result<Option<Quote>, DropReason> {
 fn about(sample: &Sample, kind: ErrorKind) -> Vec<u8> {
     let frame = frame(&sample.bytes(), Offload::NONE);
     let (mut pool, mut made) = (FramePool::default(), Made::default());
-    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made };
+    let mut turn = Turn { now: Instant::ZERO, pool: &mut pool, made: &mut made, links: None };
     let address = if sample.src.is_ipv4() { "203.0.113.1" } else { "2001:db8:1::1" };
     let (mac, to_mac) = (Mac([2, 0, 0, 0, 0, 9]), Mac([2, 0, 0, 0, 0, 1]));
     let from = Sender { mac, address: address.parse().unwrap(), to_mac };

@@ -70,9 +70,79 @@ fn a_hosts_share_is_its_own_trouble() {
     }
     let late = numbered(2, 6_000);
     assert_eq!(bench.open(&late, SYN, &masquerade(&late, OUTSIDE)), Err(DropReason::SessionsMax));
-    assert_eq!((bench.all.stats().refused_share, bench.all.stats().refused_max), (1, 0));
+    assert_eq!(bench.open(&late, SYN, &masquerade(&late, OUTSIDE)), Err(DropReason::SessionsMax));
+    assert_eq!((bench.all.stats().refused_share, bench.all.stats().refused_max), (2, 0));
     bench.out(numbered(3, 2));
-    assert!(bench.notices.is_empty());
+    let inside = address("172.16.0.2");
+    assert_eq!(bench.notices, [Notice::ShareFull { inside }], "once per episode");
+}
+
+#[test]
+fn connections_that_are_over_yield() {
+    let mut plan = plan();
+    (plan.nat.sessions_max, plan.nat.sessions_per_host_max) = (60, 40);
+    let mut bench = Bench::new(&plan);
+    let live = numbered(2, 999);
+    let sent = bench.out(live);
+    bench.follow(sent.reversed(), SYN | ACK);
+    bench.follow(live, ACK);
+    // Ten times as many short connections as one host may have, closed by both sides, or reset by either.
+    for l4_port in 1_000..1_400 {
+        let flow = numbered(2, l4_port);
+        let back = bench.out(flow).reversed();
+        bench.follow(back, SYN | ACK);
+        bench.follow(flow, ACK);
+        match l4_port % 3 {
+            0 => {
+                bench.follow(flow, FIN | ACK);
+                bench.follow(back, FIN | ACK);
+            }
+            1 => drop(bench.follow(flow, RST)),
+            _ => drop(bench.follow(back, RST)),
+        }
+    }
+    assert_eq!(bench.state(&live), Some(State::Established));
+    assert_eq!((bench.sessions().len(), bench.all.stats().refused_share), (40, 0));
+}
+
+#[test]
+fn what_forged_packets_have_opened_yields() {
+    let mut plan = plan();
+    plan.nat.sessions_max = 16;
+    let by_tcp = publish(7, 80, 80, "172.16.0.9", 80);
+    plan.publishes = Vec::from([by_tcp, Publish { id: 8, protocol: Protocol::Udp, ..by_tcp }]);
+    let mut bench = Bench::new(&plan);
+    let innocent = udp("172.16.0.2:4000", "192.0.2.9:53");
+    let answer = bench.out(innocent).reversed();
+    bench.follow(answer, 0);
+    bench.follow(innocent, 0);
+    assert_eq!(bench.state(&innocent), Some(State::Assured));
+    for forged in 0..100 {
+        // One datagram whose answer goes to somebody else; a handshake in the dark, which the station resets.
+        let ask = udp(&std::format!("198.51.100.{forged}:7"), "203.0.113.1:80");
+        let asked = come_in(&mut bench, ask).unwrap();
+        bench.follow(asked.reversed(), 0);
+        let knock = tcp(&std::format!("198.51.100.{forged}:7"), "203.0.113.1:80");
+        let knocked = come_in(&mut bench, knock).unwrap();
+        bench.follow(knocked.reversed(), SYN | ACK);
+        bench.follow(knock, ACK);
+        bench.follow(knocked.reversed(), RST);
+    }
+    let late = bench.out(numbered(3, 4_000)).reversed();
+    assert!(bench.follow(late, SYN | ACK).is_some());
+    assert_eq!(bench.state(&innocent), Some(State::Assured));
+    assert_eq!(bench.all.stats().refused_max, 0);
+}
+
+#[test]
+fn every_number_of_a_pool_is_given_and_none_twice() {
+    let mut bench = Bench::new(&plan());
+    let mut given = std::collections::BTreeSet::new();
+    for number in 0..64_512 {
+        let (host, l4_port) = (number / 1_000, 10_000 + number % 1_000);
+        let source = bench.out(udp(&std::format!("172.16.1.{host}:{l4_port}"), "192.0.2.9:53")).src;
+        assert!(source.l4_port >= 1_024 && given.insert(source.l4_port), "{source:?}");
+    }
 }
 
 #[test]
@@ -337,5 +407,5 @@ fn memory_is_as_the_doc_says() {
         size_of::<Mapping<Ipv6Addr>>(),
         size_of::<Host<Ipv6Addr>>(),
     ];
-    assert_eq!((v4, v6), ([64, 28, 20, 16], [128, 28, 44, 28]));
+    assert_eq!((v4, v6), ([64, 28, 20, 20], [128, 28, 44, 32]));
 }

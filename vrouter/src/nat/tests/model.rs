@@ -13,6 +13,8 @@ struct Slow {
     reply: Flow,
     used: u64,
     is_answered: bool,
+    /// Who began has gone on after an answer.
+    is_assured: bool,
     inside: IpAddr,
     serial: u64,
 }
@@ -46,6 +48,7 @@ impl Model {
         let slow = self.sessions.iter_mut().find(|slow| slow.original == *flow || slow.reply == *flow)?;
         slow.used = now;
         if slow.original == *flow {
+            slow.is_assured |= slow.is_answered;
             return Some(slow.reply.reversed());
         }
         slow.is_answered = true;
@@ -65,8 +68,8 @@ impl Model {
     }
 
     fn yield_oldest(&mut self, may: impl Fn(&Slow) -> bool) -> Result<(), DropReason> {
-        let waiting = self.sessions.iter().filter(|slow| !slow.is_answered && may(slow));
-        let oldest = waiting.map(|slow| slow.serial).min().ok_or(DropReason::SessionsMax)?;
+        let yielding = self.sessions.iter().filter(|slow| !slow.is_assured && may(slow));
+        let oldest = yielding.map(|slow| slow.serial).min().ok_or(DropReason::SessionsMax)?;
         self.sessions.retain(|slow| slow.serial != oldest);
         Ok(())
     }
@@ -129,6 +132,7 @@ fn step(rng: &mut Rng, bench: &mut Bench, model: &mut Model, v6_share: u64) {
                 reply: became.reversed(),
                 used: now,
                 is_answered: false,
+                is_assured: false,
                 inside: wish.inside,
                 serial: model.opened,
             };
