@@ -193,7 +193,7 @@ impl Routed {
             self.burst.push((*port, frame));
         }
         let began = std::time::Instant::now();
-        if self.node.next_deadline().is_some_and(|(at, _)| at <= self.now) {
+        if self.node.is_due(self.now) {
             self.node.handle(self.now, Event::Wake, &mut self.out);
         }
         for (port, frame) in self.burst.drain(..) {
@@ -209,7 +209,7 @@ impl Routed {
     pub(crate) fn let_time_pass(&mut self, span: Duration) -> Vec<Duration> {
         self.now = self.now + span;
         let mut spent = Vec::new();
-        while self.node.next_deadline().is_some_and(|(at, _)| at <= self.now) {
+        while self.node.is_due(self.now) {
             let began = std::time::Instant::now();
             self.node.handle(self.now, Event::Wake, &mut self.out);
             self.out.clear_sends();

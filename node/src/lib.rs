@@ -217,6 +217,13 @@ impl Node {
             .min_by_key(|&(at, _)| at)
     }
 
+    /// Whether that is at `now` or has passed; who asks often asks this.
+    #[inline]
+    pub fn is_due(&self, now: Instant) -> bool {
+        let of_switch = self.switch.next_deadline().map(|(at, _)| at);
+        [of_switch, self.router.next_due()].into_iter().flatten().any(|at| at <= now)
+    }
+
     /// What has been counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters

@@ -232,7 +232,7 @@ impl Tracer {
     fn hear(&mut self, now: Instant, event: Event) -> Trace {
         let copy = &mut self.copy;
         let mut out = Outbox::default();
-        if copy.next_deadline().is_some_and(|(at, _)| at <= now) {
+        if copy.is_due(now) {
             copy.handle(now, Event::Wake, &mut out);
             out.clear_sends();
         }

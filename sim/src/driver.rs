@@ -126,12 +126,10 @@ impl Driver {
 
     /// [`Driver::advance`] for whoever has a better answer to a broken law than to panic.
     pub(crate) fn try_advance(&mut self, at: Instant) -> Result<(), String> {
-        // At the end of time every deadline has saturated and none is later.
-        let is_due = |now: Instant, deadline: Instant| deadline <= at && now < END_OF_TIME;
         let mut wakes = 0;
-        while let Some((deadline, why)) =
-            self.node.next_deadline().filter(|(deadline, _)| is_due(self.now, *deadline))
-        {
+        // At the end of time every deadline has saturated and none is later.
+        while self.node.is_due(at) && self.now < END_OF_TIME {
+            let Some((deadline, why)) = self.node.next_deadline() else { break };
             // A deadline that was missed is due now: the clock does not go back.
             self.handle_one(self.now.max(deadline), Event::Wake)?;
             let next = self.node.next_deadline();

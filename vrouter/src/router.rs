@@ -133,6 +133,14 @@ impl Router {
             .min_by_key(|&(at, _)| at)
     }
 
+    /// When that is, without a look at what it is.
+    #[inline]
+    pub fn next_due(&self) -> Option<Instant> {
+        let at = |(at, _)| at;
+        let (connection, fragment) = (self.connections.next_deadline(), self.fragments.next_deadline());
+        [self.neighbours.next_due(), connection.map(at), fragment.map(at)].into_iter().flatten().min()
+    }
+
     /// Who is known on the links.
     pub fn neighbours(&self) -> &Neighbours {
         &self.neighbours

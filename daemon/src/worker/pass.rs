@@ -206,7 +206,7 @@ impl Worker {
     /// Does everything that can be done without waiting, each port one burst. `false` if there was nothing.
     fn pass(&mut self, now: Instant) -> bool {
         let mut worked = false;
-        if self.node.next_deadline().is_some_and(|(at, _)| at <= now) {
+        if self.node.is_due(now) {
             self.give(now, Event::Wake);
             self.drain();
             worked = true;

@@ -406,7 +406,7 @@ impl<A: Address> Table<A> {
 
     /// When there is something to sweep.
     pub(super) fn first_due(&self) -> Option<Tick> {
-        self.wheel.first()
+        if self.count() == 0 { None } else { self.wheel.first() } // The wheel looks at all its slots for nothing.
     }
 
     /// Ends the sessions that are not `wanted`; how many.

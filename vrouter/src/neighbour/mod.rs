@@ -278,6 +278,15 @@ impl Neighbours {
         Some((at, what))
     }
 
+    /// When that is, without a look at what it is.
+    #[inline]
+    pub fn next_due(&self) -> Option<Instant> {
+        let neighbour = self.table.next_due().map(|(at, _)| at);
+        let announcement = self.announcements.first().map(|&(at, _)| at);
+        let advertisement = self.advertisements.first().map(|&(at, _)| at);
+        [neighbour, announcement, advertisement].into_iter().flatten().min()
+    }
+
     fn link(&self, domain: DomainId) -> Option<&Link> {
         self.links.get(domain.index())?.as_ref()
     }
