@@ -203,7 +203,7 @@ drop_reasons! {
         "Find the station that asks so often with `tapestry port ls`.";
     // ROUTE: who says that?
     MartianSource => "route.martian-source",
-        "The source address can be no single host's: group, loopback, broadcast or unspecified (RFC 1812 §5.3.7).",
+        "The source address can be no single host's here (RFC 1812 §5.3.7), or is one that stays on its link (RFC 4291 §2.5.6).",
         "A station without an address yet, or a hand-made packet.",
         "Look at the addresses of the station.";
     OwnSource => "route.own-source",
@@ -283,7 +283,7 @@ drop_reasons! {
         "See the hit counters in `tapestry acl ls`.";
     // ROUTE: connections and their translation.
     SessionsMax => "route.sessions-max",
-        "The table of connections is full of answered ones, or the sender has its share of it.",
+        "The table of connections is full of ones that yield to nobody, or the sender's share of it is.",
         "A scan, a SYN flood, or more connections than the switch is configured for.",
         "See `tapestry nat stats`; raise `sessions_max` or `sessions_per_host_max` in `[nat]`.";
     L4PortsExhausted => "route.l4-ports-exhausted",

@@ -64,7 +64,7 @@ pub struct NatStats {
     pub evicted: u64,
     /// Sessions that were ended by people, by hand or by configuration.
     pub ended: u64,
-    /// Connections refused because the table was full of answered sessions.
+    /// Connections refused because the table was full of sessions that yield to nobody.
     pub refused_max: u64,
     /// Connections refused because the host's share was.
     pub refused_share: u64,
