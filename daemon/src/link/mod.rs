@@ -77,6 +77,8 @@ pub struct LinkState {
     pub up: bool,
     /// Whether it is up and has a carrier: a TAP has one while a descriptor is attached.
     pub running: bool,
+    /// How often its carrier has come or gone.
+    pub carrier_changes: u32,
     /// Frames that may wait in a queue.
     pub tx_queue_len: u32,
     /// What its frames look like.
@@ -253,6 +255,36 @@ pub fn reroute(
         for &(to, via) in before.iter().filter(|(to, _)| !kept(*to)) {
             // Somebody else has removed it if it is not there.
             drop(netlink::remove_route(handle, index, to, via).await);
+        }
+        Ok(())
+    })
+}
+
+/// Gives an interface of the namespace again what the kernel has taken from it while it was down: IPv6 addresses, and
+/// routes. What it has stays; one that is gone, or down, is left alone.
+///
+/// # Errors
+/// With what could not be added.
+pub fn replenish(
+    namespace: &Namespace,
+    name: &str,
+    addresses: &[Cidr],
+    routes: &[(Cidr, IpAddr)],
+) -> io::Result<()> {
+    let Some(found) = find(namespace, name)?.filter(|found| found.up) else { return Ok(()) };
+    let of = || format!("interface {name} in {namespace}");
+    let unless_there = |added: io::Result<()>| match added {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        added => added,
+    };
+    netlink::converse(namespace, async |handle| {
+        for &address in addresses {
+            let added = netlink::add_address(handle, found.index, address).await;
+            unless_there(added).map_err(tried(format!("{}: adding address {address}", of())))?;
+        }
+        for &(to, via) in routes {
+            let added = netlink::add_route(handle, found.index, to, via).await;
+            unless_there(added).map_err(tried(format!("{}: adding a route to {to} via {via}", of())))?;
         }
         Ok(())
     })

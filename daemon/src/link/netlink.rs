@@ -187,6 +187,7 @@ fn state_of(message: &LinkMessage) -> LinkState {
         mtu: 0,
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::Running),
+        carrier_changes: 0,
         tx_queue_len: 0,
         layer: match message.header.link_layer_type {
             LinkLayerType::Ether => Layer::Ethernet,
@@ -201,6 +202,7 @@ fn state_of(message: &LinkMessage) -> LinkState {
             LinkAttribute::IfName(name) => state.name.clone_from(name),
             LinkAttribute::Address(octets) => state.mac = octets.as_slice().try_into().ok().map(Mac),
             LinkAttribute::Mtu(mtu) => state.mtu = *mtu,
+            LinkAttribute::CarrierChanges(count) => state.carrier_changes = *count,
             LinkAttribute::TxQueueLen(len) => state.tx_queue_len = *len,
             LinkAttribute::Controller(index) => state.master = (*index != 0).then_some(*index),
             LinkAttribute::LinkInfo(infos) => {

@@ -90,6 +90,7 @@ mod tests {
             mtu: 1500,
             up: true,
             running: true,
+            carrier_changes: 0,
             tx_queue_len: 0,
             layer,
             master: None,

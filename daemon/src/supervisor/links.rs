@@ -1,9 +1,11 @@
-//! Interfaces that are ports without being ours: followed as they go down and up, change their MTU, vanish and return.
+//! Interfaces of the daemon's namespace, followed as they go down and up, change their MTU, vanish and return.
 //!
 //! The [`Monitor`] says that something may have changed; then the kernel is asked, under the state's lock, and what it
-//! says holds. While an interface is down or has no carrier its port stays, and frames for it are counted as lost. One
-//! that was deleted (or renamed: it is the name that the configuration means) ends its port; when there is one of that
-//! name again, the port is tried again, as after every other failure of it. Its MTU is the plan's at once.
+//! says holds. One that is a port without being ours: while it is down or has no carrier its port stays, and frames for
+//! it are counted as lost; when it is back, others may be behind it, and the router forgets who was. One that was deleted
+//! (or renamed: it is the name that the configuration means) ends its port; when there is one of that name again, the port
+//! is tried again, as after every other failure of it. Its MTU is the plan's at once. One that is ours: from an interface
+//! that is set down the kernel takes IPv6 addresses and routes; when it is up it gets them again.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -26,6 +28,8 @@ pub(super) struct Watched {
     pub(super) down: Option<String>,
     /// That the host has one of our addresses, in words.
     pub(super) conflict: Option<String>,
+    /// How often its carrier had come or gone: it may have between two looks.
+    carrier_changes: u32,
     carrier: port::Link,
 }
 
@@ -36,7 +40,8 @@ impl Watched {
             tracing::warn!("{why}");
         }
         carrier.set(down.is_none());
-        Self { index: found.index, mtu: mtu(found), down, conflict: None, carrier }
+        let (index, carrier_changes) = (found.index, found.carrier_changes);
+        Self { index, mtu: mtu(found), down, conflict: None, carrier_changes, carrier }
     }
 }
 
@@ -70,6 +75,7 @@ impl Supervisor {
                 tracing::warn!("port {name:?}: its interface cannot be looked at: {error}");
             }
         }
+        replenish(&state, changed);
         self.obey_links(&mut state);
     }
 
@@ -99,6 +105,9 @@ impl Supervisor {
         let down = why_down(&found);
         watched.carrier.set(down.is_none());
         let conflict = link::conflict(&here, &nic.addresses)?;
+        let was_away = watched.down.is_some() || watched.carrier_changes != found.carrier_changes;
+        watched.carrier_changes = found.carrier_changes;
+        let is_back = was_away && down.is_none();
         let event = match (&watched.down, &down) {
             (None, Some(why)) => Some((EventKind::PortDown, why.clone())),
             (Some(_), None) => {
@@ -107,12 +116,24 @@ impl Supervisor {
             (None, None) | (Some(_), Some(_)) => None,
         };
         let begins = conflict.as_ref().filter(|_| watched.conflict.is_none());
-        let events = event.into_iter().chain(begins.map(|why| (EventKind::AddressConflict, why.clone())));
+        let begins = begins.map(|why| (EventKind::AddressConflict, why.clone()));
+        let events: Vec<_> = event.into_iter().chain(begins).collect();
+        (watched.down, watched.conflict) = (down, conflict);
+        if is_back {
+            self.forget_neighbours(state, name);
+        }
         for (kind, why) in events {
             self.events.publish(Event::new(kind, format!("port {name:?}: {why}")).port(name));
         }
-        (watched.down, watched.conflict) = (down, conflict);
         Ok(())
+    }
+
+    /// Lets the router ask anew who is behind a port of which it has heard nothing for a while.
+    fn forget_neighbours(&self, state: &State, name: &str) {
+        // What lies behind the uplink's port is called as the port is.
+        if let Some(domain) = state.compiled.networks.get(name).copied() {
+            self.workers.handle(|| node::Event::FlushNeighbours { domain: Some(domain), address: None });
+        }
     }
 
     /// Makes the device of a failed port once more.
@@ -129,6 +150,7 @@ impl Supervisor {
         });
         match again {
             Ok(made) => {
+                self.forget_neighbours(state, name);
                 // One that is down is not up yet: that is told when it is.
                 if made.watched.as_ref().is_some_and(|watched| watched.down.is_none()) {
                     let text = format!("port {name:?}: its interface is back");
@@ -161,6 +183,27 @@ impl Supervisor {
             let plan = Arc::new(compiled.plan.clone());
             self.announce(&plan, config, compiled);
             self.workers.handle(|| node::Event::Configure(Arc::clone(&plan)));
+        }
+    }
+}
+
+/// Lets interfaces of ours have what is theirs, if they may lack it.
+fn replenish(state: &State, changed: &Changed) {
+    let devices = state.devices.values().filter_map(|device| match &device.blueprint {
+        PortKind::Device(made) if device.failed.is_none() && made.netns.is_none() => Some(made),
+        PortKind::Device(_) | PortKind::Nic(_) | PortKind::Tunnel(_) => None,
+    });
+    let may_lack = |made: &&config::Device| match changed {
+        Changed::Interface(_, name) => name.as_ref() == Some(&made.ifname),
+        Changed::Everything => true,
+        Changed::Addresses => false, // Somebody may have removed one by hand.
+    };
+    let has_some = |made: &&config::Device| !made.addresses.is_empty() || !made.routes.is_empty();
+    for made in devices.filter(may_lack).filter(has_some) {
+        let given = Namespace::current()
+            .and_then(|here| link::replenish(&here, &made.ifname, &made.addresses, &made.routes));
+        if let Err(error) = given {
+            tracing::warn!("{error}");
         }
     }
 }

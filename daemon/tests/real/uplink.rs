@@ -76,6 +76,12 @@ fn uplink(daemon: &Daemon) -> serde_json::Value {
     ports.as_array().unwrap().iter().find(|port| port["name"] == "uplink").expect("it is listed").clone()
 }
 
+/// Whether the router knows the MAC address of the station at the other end of the cable.
+fn knows_far(daemon: &Daemon) -> bool {
+    let neighbours = daemon.json(&["neigh", "ls"]);
+    neighbours.as_array().unwrap().iter().any(|it| it["address"] == "192.0.2.1" && !it["mac"].is_null())
+}
+
 fn warnings(daemon: &Daemon) -> String {
     daemon.json(&["status"])["warnings"].to_string()
 }
@@ -90,6 +96,7 @@ fn an_interface_goes_down_away_and_comes_back() {
     let events = Events::of(&daemon);
     Asker::new(&cable).is_answered();
     assert_eq!(uplink(&daemon)["state"], "up");
+    assert!(knows_far(&daemon), "it has asked");
 
     ip(&cable.host, &["link", "set", "dev", "eth0", "down"]).unwrap();
     assert_eq!(events.next("port.down")["port"], "uplink");
@@ -98,7 +105,15 @@ fn an_interface_goes_down_away_and_comes_back() {
     ip(&cable.host, &["link", "set", "dev", "eth0", "up"]).unwrap();
     events.next("port.up");
     assert_eq!(uplink(&daemon)["state"], "up");
+    assert!(!knows_far(&daemon), "another may be there");
     Asker::new(&cable).is_answered();
+    // Down and up again before anybody looks.
+    assert!(knows_far(&daemon));
+    daemon.held(|| {
+        ip(&cable.host, &["link", "set", "dev", "eth0", "down"]).unwrap();
+        ip(&cable.host, &["link", "set", "dev", "eth0", "up"]).unwrap();
+    });
+    until("that it forgets who was there", || !knows_far(&daemon));
 
     ip(&cable.far, &["link", "set", "dev", "eth0", "down"]).unwrap();
     let text = events.next("port.down")["text"].as_str().unwrap().to_owned();
@@ -111,12 +126,16 @@ fn an_interface_goes_down_away_and_comes_back() {
     ip(&cable.host, &["link", "set", "dev", "eth0", "mtu", "9000"]).unwrap();
     until("the configured MTU", || uplink(&daemon)["mtu"] == 1500);
     Asker::new(&cable).is_answered();
+    assert!(knows_far(&daemon));
 
     ip(&cable.host, &["link", "del", "dev", "eth0"]).unwrap();
     events.next("port.failed");
     assert_eq!(uplink(&daemon)["state"], "failed");
+    let told = warnings(&daemon);
+    assert!(told.contains("it is tried again when there is an interface eth0") && !told.contains("port rm"));
     cable.plug().unwrap();
     events.next("port.up");
+    assert!(!knows_far(&daemon), "another may be there");
     until("the carrier", || uplink(&daemon)["state"] == "up");
     Asker::new(&cable).is_answered();
 }
@@ -313,6 +332,17 @@ fn the_host_has_routes_to_the_networks_as_long_as_there_are_both() {
     daemon.order(&v6);
     let route = ip(&host, &["-6", "route", "show", "fd00:3::/64"]).unwrap();
     assert!(route.contains("via fd00:64::2 dev tapestry0"), "{route}");
+
+    // The kernel takes them, and an IPv6 address, from an interface that is set down.
+    ip(&host, &["link", "set", "dev", "tapestry0", "down"]).unwrap();
+    ip(&host, &["link", "set", "dev", "tapestry0", "up"]).unwrap();
+    until("the routes", || routes("172.16.0.0/16").unwrap().contains("via 169.254.64.2"));
+    until("the routes", || routes("10.1.0.0/16").unwrap().contains("via 169.254.64.2"));
+    until("the IPv6 route", || {
+        ip(&host, &["-6", "route", "show", "fd00:3::/64"]).unwrap().contains("via fd00:64::2 dev tapestry0")
+    });
+    let addresses = link::find(&host, "tapestry0").unwrap().unwrap().addresses;
+    assert!(addresses.contains(&"fd00:64::1/64".parse().unwrap()), "{addresses:?}");
 
     ip(&host, &["route", "add", "10.2.0.0/16", "dev", "lo"]).unwrap();
     let refused = create("d", "2");
