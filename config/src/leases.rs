@@ -4,17 +4,19 @@
 //! the pool still has it and nobody was given it by name; then the others get, in the order of the file, the lowest
 //! free address of each subnet of their network. An address is not free while it is a gateway's, another port's, or
 //! leased to a port that is absent: that one gets it back when it returns. Only a pool that is otherwise exhausted
-//! takes an absent port's lease, the lowest address first.
+//! takes an absent port's lease, the lowest address first. Nobody is given an address that a route or a one-to-one
+//! translation names, because it stands for somebody of whom the configuration says no more; a port that has it stays.
 //!
 //! Limit: [`LEASES_MAX`]; at it the leases of absent ports go, the last by name first. No clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use wire::Cidr;
 
 use crate::address::Addresses;
+use crate::ends::Inside;
 use crate::pool::Pool;
 use crate::spec::Document;
 
@@ -90,10 +92,22 @@ fn waits<'d>(document: &'d Document, name: &str) -> Option<(&'d str, &'d str)> {
     (port.address == Addresses::Auto).then_some((name, network))
 }
 
+/// Addresses of stations that the configuration names without saying who has them.
+fn named(document: &Document) -> BTreeSet<IpAddr> {
+    let hops = document.route.iter().flat_map(|route| &route.via).copied();
+    let inside = document.one_to_one.iter().filter_map(|pair| match &pair.inside {
+        Inside::Address(address) => Some(*address),
+        Inside::Port(_) => None,
+    });
+    hops.chain(inside).collect()
+}
+
 /// Who has what while a document is being settled.
 #[derive(Default)]
 struct Takings<'d> {
     networks: BTreeMap<&'d str, Network<'d>>,
+    /// What routes and one-to-one translations lead to.
+    named: BTreeSet<IpAddr>,
 }
 
 #[derive(Default)]
@@ -109,7 +123,7 @@ struct Network<'d> {
 
 impl<'d> Takings<'d> {
     fn new(document: &'d Document, before: &'d Leases, waiting: &[(&str, &str)]) -> Self {
-        let mut takings = Self::default();
+        let mut takings = Self { named: named(document), ..Self::default() };
         for (name, network) in &document.network {
             let pools: Vec<Pool> = network.subnet.iter().map(|subnet| Pool::new(network, *subnet)).collect();
             takings.networks.insert(
@@ -129,7 +143,7 @@ impl<'d> Takings<'d> {
                 network.taken.extend(port.address.given().iter().map(|cidr| (cidr.address(), name.as_str())));
             }
         }
-        let waits: std::collections::BTreeSet<&(&str, &str)> = waiting.iter().collect();
+        let waits: BTreeSet<&(&str, &str)> = waiting.iter().collect();
         for (port, lease) in
             before.iter().filter(|(port, lease)| !waits.contains(&(*port, lease.network.as_str())))
         {
@@ -156,13 +170,14 @@ impl<'d> Takings<'d> {
 
     /// Fills what the port still lacks.
     fn choose(&mut self, network: &str, port: &'d str, given: &mut [Option<Cidr>]) {
-        let Some(network) = self.networks.get_mut(network) else { return };
+        let Self { networks, named } = self;
+        let Some(network) = networks.get_mut(network) else { return };
         let Network { pools, taken, absent, reached } = network;
         for ((given, pool), [sparing, all]) in given.iter_mut().zip(pools).zip(reached) {
             if given.is_some() {
                 continue;
             }
-            let free = |address: IpAddr| !taken.contains_key(&address);
+            let free = |address: IpAddr| !taken.contains_key(&address) && !named.contains(&address);
             let spared = pool.lowest(sparing, |address| free(address) && !absent.contains_key(&address));
             *given = spared.or_else(|| pool.lowest(all, free));
             taken.extend(given.iter().map(|cidr| (cidr.address(), port)));

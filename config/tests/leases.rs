@@ -43,6 +43,23 @@ fn a_port_keeps_its_addresses_whatever_comes_and_goes_around_it() {
 }
 
 #[test]
+fn what_routes_and_translations_name_is_given_to_nobody_who_has_not_got_it() {
+    let network = network("\"172.16.0.0/29\", \"fd00::/64\"")
+        .replace("\"172.16.0.1\"]", "\"172.16.0.1\", \"fd00::ffff\"]");
+    let uplink = "[uplink]\nkind = \"nic\"\nifname = \"eth0\"\naddress = [\"192.0.2.7/24\", \"192.0.2.8/24\"]\ngateway = [\"192.0.2.1\"]\n";
+    let named = "[[route]]\nto = \"10.0.0.0/8\"\nvia = [\"172.16.0.3\", \"172.16.0.5\"]\n[[route]]\nto = \"fd01::/64\"\nvia = [\"fd00::1\"]\n[[one_to_one]]\noutside = \"192.0.2.8\"\ninside = \"172.16.0.2\"\n";
+    let (given, _) = settle(&(network.clone() + uplink + &ports(&["a", "b"]) + named), &Leases::default());
+    assert_eq!(given["a"], ["172.16.0.4/29", "fd00::2/64"]);
+    assert_eq!(given["b"], ["172.16.0.6/29", "fd00::3/64"]);
+    let full = network.clone() + uplink + &ports(&["a", "b", "c"]) + named;
+    assert!(check_leased("x.toml", &full, &Leases::default()).is_err(), "those four are not free");
+
+    let (_, leases) = settle(&(network.clone() + uplink + &ports(&["a", "b"])), &Leases::default());
+    let (given, _) = settle(&(network + uplink + &ports(&["a", "b"]) + named), &leases);
+    assert_eq!(given["a"], ["172.16.0.2/29", "fd00::1/64"], "it is a that is meant");
+}
+
+#[test]
 fn a_short_pool_takes_back_what_absent_ports_had() {
     let network = network("\"172.16.0.0/29\"");
     let (_, leases) = settle(&(network.clone() + &ports(&["a", "b", "c"])), &Leases::default());
