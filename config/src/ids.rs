@@ -5,8 +5,9 @@
 //! is given out later its serial has grown, by which the switch knows that it is another port.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use vrouter::Publish;
+use vrouter::{Protocol, Publish};
 
 /// Ids of ports, networks and underlays by name, and of what is published. A fresh one gives ids in order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -18,7 +19,8 @@ pub struct Ids {
     pub(crate) publishes: Publishes,
 }
 
-/// Ids of what is published. An entry that changes in anything is another one, whose connections are not the old one's.
+/// Ids of what is published. An entry that changes in anything is another one, whose connections are not the old one's;
+/// but one that only begins or ends elsewhere leads the L4 ports that both have where they led, and goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Publishes {
     /// The entries, whose ids are those they have.
@@ -28,26 +30,55 @@ pub(crate) struct Publishes {
 }
 
 impl Publishes {
-    /// Gives each of `entries` the id that it had, or one that none has.
+    /// Gives each of `entries` the id that it had, or one that none has. Where an entry becomes several, the first of them
+    /// goes on; where several become one, that of which most is left.
     pub(crate) fn assign(&mut self, entries: &mut [Publish]) {
-        let key = |entry: &Publish| {
-            let Publish { listen, protocol, l4_port_first, l4_port_last, to, to_l4_port_first, id: _ } =
-                *entry;
-            (protocol, listen, l4_port_first, l4_port_last, to, to_l4_port_first)
-        };
-        let known: BTreeMap<_, u32> = self.known.iter().map(|entry| (key(entry), entry.id)).collect();
-        let used: BTreeSet<u32> = known.values().copied().collect();
+        let known = std::mem::take(&mut self.known);
+        let before: BTreeMap<(Way, u16), &Publish> =
+            known.iter().map(|entry| ((way(entry), entry.l4_port_first), entry)).collect();
+        let mut used: BTreeSet<u32> = known.iter().map(|entry| entry.id).collect();
+        let mut goes_on = BTreeSet::new();
+        let mut changed = Vec::new();
         for entry in entries.iter_mut() {
-            entry.id = known.get(&key(entry)).copied().unwrap_or_else(|| {
-                self.last = (1..=u32::MAX)
-                    .map(|step| self.last.wrapping_add(step))
-                    .find(|id| !used.contains(id))
-                    .expect("there are fewer entries than ids");
-                self.last
+            match before.get(&(way(entry), entry.l4_port_first)) {
+                Some(same) if same.l4_port_last == entry.l4_port_last => {
+                    entry.id = same.id;
+                    goes_on.insert(same.id);
+                }
+                Some(_) | None => changed.push(entry),
+            }
+        }
+        for entry in changed {
+            // Those of one way share no L4 port, so they are in the order of their ends too.
+            let until = before.range((way(entry), 0)..=(way(entry), entry.l4_port_last)).rev();
+            let common = until.map(|(_, old)| *old).take_while(|old| entry.l4_port_first <= old.l4_port_last);
+            let kept = common.filter(|old| !goes_on.contains(&old.id)).max_by_key(|old| {
+                old.l4_port_last.min(entry.l4_port_last) - old.l4_port_first.max(entry.l4_port_first)
             });
+            entry.id = kept.map_or_else(|| self.unused(&used), |old| old.id);
+            goes_on.insert(entry.id);
+            used.insert(entry.id);
         }
         self.known = entries.to_vec();
     }
+
+    /// The next id that is not `used`.
+    fn unused(&mut self, used: &BTreeSet<u32>) -> u32 {
+        self.last = (1..=u32::MAX)
+            .map(|step| self.last.wrapping_add(step))
+            .find(|id| !used.contains(id))
+            .expect("there are fewer entries than ids");
+        self.last
+    }
+}
+
+/// What an entry does with each of its L4 ports: of which protocol and address it is, where it leads, and by how much it
+/// moves the L4 port.
+type Way = (Protocol, Option<IpAddr>, IpAddr, u16);
+
+fn way(entry: &Publish) -> Way {
+    let by = entry.to_l4_port_first.wrapping_sub(entry.l4_port_first);
+    (entry.protocol, entry.listen, entry.to, by)
 }
 
 /// Ids of one kind of thing.
@@ -125,5 +156,32 @@ mod tests {
         );
         assert_eq!(assign(&mut table, &["a", "c", "d", "e"]), [(2, 0), (0, 1), (1, 0), (3, 0)]);
         assert_eq!(assign(&mut table, &["a", "c", "d", "f"])[3], (3, 1), "there is no other");
+    }
+
+    #[test]
+    fn a_published_run_goes_on_where_it_leads_l4_ports_as_before() {
+        let run = |first, last, to_l4_port_first| Publish {
+            id: 0,
+            listen: None,
+            protocol: Protocol::Tcp,
+            l4_port_first: first,
+            l4_port_last: last,
+            to: [10, 0, 0, 2].into(),
+            to_l4_port_first,
+        };
+        let mut table = Publishes::default();
+        let mut ids = |mut entries: Vec<Publish>| -> Vec<u32> {
+            table.assign(&mut entries);
+            entries.iter().map(|entry| entry.id).collect()
+        };
+        assert_eq!(ids(vec![run(8080, 8080, 80)]), [1]);
+        assert_eq!(ids(vec![run(8080, 8081, 80)]), [1], "wider");
+        assert_eq!(ids(vec![run(8070, 8089, 70)]), [1], "to both sides");
+        assert_eq!(ids(vec![run(8085, 8089, 85), run(8070, 8079, 70)]), [1, 2], "two of one");
+        assert_eq!(ids(vec![run(8060, 8089, 60)]), [2], "one of two, the longer");
+        assert_eq!(ids(vec![run(8060, 8089, 61)]), [3], "each L4 port leads elsewhere");
+        assert_eq!(ids(vec![run(8090, 8099, 91)]), [4], "they share none");
+        let udp = Publish { protocol: Protocol::Udp, ..run(8090, 8099, 91) };
+        assert_eq!(ids(vec![udp, run(8090, 8091, 91)]), [5, 4], "another protocol");
     }
 }

@@ -99,7 +99,46 @@ fn the_answer_is_followed_through_the_translation() {
     assert_eq!((back.port.as_str(), back.verdict), ("uplink", Verdict::Forward), "{back:#?}");
     assert!(back.leaves[0].packet.contains("198.51.100.1 > 10.0.0.2, TCP 443 > 4000"), "{back:#?}");
     assert!(back.steps.iter().any(|line| line.text.contains("belongs to connection")), "{back:#?}");
-    assert_eq!(ask("c1", "tcp 10.0.0.2:1 > 10.1.0.9:2", true).len(), 1, "what waits has no answer");
+    let waits = ask("c1", "tcp 10.0.0.2:1 > 10.1.0.9:2", true);
+    assert_eq!((waits.len(), waits[0].verdict), (1, Verdict::Park), "what waits has no answer");
+    let said = &waits[0].steps.last().unwrap().text;
+    assert_eq!(said, "no answer can be followed: the packet waits for 10.1.0.9's MAC address");
+}
+
+#[test]
+fn a_connection_outlives_the_widening_of_the_run_that_it_was_published_by() {
+    let (mut ids, now) = (config::Ids::default(), Instant::from_secs(1));
+    let compiled = |text: &str, ids: &mut config::Ids| {
+        let config = config::check("t.toml", text).unwrap();
+        let compiled = config::compile(&config, ids);
+        (config, compiled, Lines::of(text))
+    };
+    fn scene((config, compiled, lines): &(Config, Compiled, Lines)) -> Scene<'_> {
+        Scene { config, compiled, name: "t.toml", lines }
+    }
+    let before = compiled(TOML, &mut ids);
+    let mut node = scene(&before).warm(now);
+    let mut out = Outbox::default();
+    let question = Question {
+        port: "uplink".to_owned(),
+        packet: Some("tcp 198.51.100.1:4000 > 192.0.2.7:8080".to_owned()),
+        frame: None,
+        both: false,
+    };
+    let (port, bytes) = scene(&before).frame(&node, &question).unwrap();
+    let mut frame = out.pool.take();
+    assert!(frame.fill(&bytes));
+    node.handle(now, Event::Frame { port, frame }, &mut out);
+    let mut follows = |text: &str| {
+        let after = compiled(text, &mut ids);
+        node.handle(now, Event::Configure(Arc::new(after.1.plan.clone())), &mut out);
+        let told = scene(&after).ask(&node, now, &question).unwrap();
+        told[0].steps.iter().any(|line| line.text.contains("belongs to connection"))
+    };
+    let widened = TOML.replace("0.0.0.0:8080", "0.0.0.0:8079-8081").replace("c1:80", "c1:79-81");
+    assert!(follows(TOML) && follows(&widened) && follows(TOML));
+    let elsewhere = TOML.replace("0.0.0.0:8080", "0.0.0.0:8079-8081").replace("c1:80", "c1:80-82");
+    assert!(!follows(&elsewhere), "8080 leads to 81 then");
 }
 
 /// An overlay with one peer.
