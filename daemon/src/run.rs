@@ -87,6 +87,7 @@ fn serve(args: &RunArgs, socket: &Path) -> Result<(), ApiError> {
     if let Some(overlay) = overlay {
         overlay.stop();
     }
+    supervisor.announce_end();
     server.stop();
     supervisor.stop();
     Ok(())

@@ -207,13 +207,14 @@ async fn events(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-/// Events as JSON lines until the client goes, the log ends or the server stops.
+/// Events as JSON lines until the client goes, the log ends or the server stops, and then what was published before.
 fn stream(subscription: Subscription, stopped: watch::Receiver<bool>) -> Body {
     let lines =
         futures_util::stream::unfold((subscription, stopped), |(mut subscription, mut stopped)| async {
             let event = tokio::select! {
-                _ = stopped.wait_for(|&stop| stop) => None,
+                biased;
                 event = subscription.next() => event,
+                _ = stopped.wait_for(|&stop| stop) => None,
             }?;
             Some((Ok::<_, Infallible>(json_line(&event)), (subscription, stopped)))
         });

@@ -209,6 +209,7 @@ impl Backend {
     /// Ends the switch, and its devices with it. Routes through them go with the devices; others stay, as flanneld's do.
     pub(super) fn stop(self) {
         let Some(switch) = self.switch else { return };
+        switch.supervisor.announce_end();
         if let Some(server) = switch.server {
             server.stop();
         }

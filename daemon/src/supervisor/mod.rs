@@ -161,9 +161,13 @@ impl Supervisor {
         Ok(supervisor)
     }
 
+    /// Tells those who listen that the end has come. To be called while somebody can still hear it.
+    pub fn announce_end(&self) {
+        self.events.publish(Event::new(EventKind::DaemonStopping, "the switch drains and ends"));
+    }
+
     /// Lets the workers finish what is waiting and closes every device. Those that were made for the switch vanish.
     pub fn stop(&self) {
-        self.events.publish(Event::new(EventKind::DaemonStopping, "the switch drains and ends"));
         let monitor = self.monitor().take();
         drop(monitor); // Before the lock is taken, for which it may be waiting.
         let mut state = self.state(); // A change that is being made is made to its end.

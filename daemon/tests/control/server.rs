@@ -196,7 +196,9 @@ fn events_stream_until_the_server_stops() {
     );
     let (_, recent) = exchange(&world.socket, "GET /v1/events", b"");
     assert_eq!(recent.lines().count(), 2);
+    world.log.publish(Event::new(EventKind::DaemonStopping, "the last one"));
     world.stop();
+    assert_eq!(value(&lines.next().unwrap())["text"], "the last one", "what was published before is told");
     assert_eq!(lines.next(), None);
     assert!(std::fs::read_dir(world.directory.path()).unwrap().next().is_none(), "nothing is left behind");
 }

@@ -246,7 +246,10 @@ fn sigterm_ends_in_order_and_sighup_reads_the_file_again() {
     }
     assert_eq!(names(&ns2), ["eth0"]);
     let socket = daemon.socket();
+    let events = Events::of(&daemon);
+    events.next("daemon.ready");
     assert!(daemon.end(Signal::TERM).success());
+    events.next("daemon.stopping");
     assert_eq!(daemon.message(), "STOPPING=1");
     assert!(!socket.exists());
     assert!(names(&ns1).is_empty());
