@@ -21,10 +21,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use config::{Compiled, CompiledPort, Config, Lines, PortKind};
-use node::{Ending, Event, Node, Outbox, Trace};
+use node::{Ending, Event, Node, Outbox, Step, Trace};
 use serde::{Deserialize, Serialize};
-use vrouter::Gateway;
 use vrouter::fib::Target;
+use vrouter::{Gateway, Note};
 use wire::{Cidr, DomainId, Instant, Mac, PortId, Vid};
 
 pub use packet::{DATA_LEN_MAX, Macs, NotAPacket, PacketText, answer};
@@ -183,6 +183,9 @@ impl<'a> Scene<'a> {
         let mut tracer = node.tracer();
         let first = self.trace(&mut tracer, now, port, &frame).map_err(Unanswerable::Packet)?;
         let mut explained = vec![self.explain(port, &frame, &first)];
+        if question.both && first.ending == Ending::Parked {
+            explained[0].steps.extend(no_answer(&first));
+        }
         let there = first.sends.iter().find(|send| !send.is_own);
         if question.both
             && let Some(there) = there
@@ -335,6 +338,16 @@ impl<'a> Scene<'a> {
     fn network(&self, id: DomainId) -> String {
         self.compiled.network_name(id).map_or_else(|| format!("#{}", id.0), str::to_owned)
     }
+}
+
+/// That the answer to a packet that waits cannot be told.
+fn no_answer(trace: &Trace) -> Option<Line> {
+    let waits_for = |step: &Step| {
+        if let Step::Router(Note::Way { next_hop, .. }) = step { Some(*next_hop) } else { None }
+    };
+    let next_hop = trace.steps.iter().rev().find_map(waits_for)?;
+    let text = format!("no answer can be followed: the packet waits for {next_hop}'s MAC address");
+    Some(Line { room: node::Room::Route.name().to_owned(), text, source: None })
 }
 
 fn lives_in(gateway: &Gateway, address: IpAddr) -> bool {
