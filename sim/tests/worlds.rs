@@ -31,7 +31,7 @@ fn read(path: &Path) -> Topology {
 fn live(topology: Topology, batch: usize, out: Option<&Path>, life: Duration) -> Report {
     let options = Options { seed: 7, life, batch, out: out.map(Path::to_owned) };
     let world = World::new(topology, options).expect("its files can be made");
-    world.run(&mut |_| {}).expect("its files can be written")
+    world.run(&mut |_| std::ops::ControlFlow::Continue(())).expect("its files can be written")
 }
 
 #[test]

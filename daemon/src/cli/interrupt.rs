@@ -12,7 +12,7 @@ use std::thread;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals, caught from now on.
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     runtime: tokio::runtime::Runtime,
     interrupt: Signal,
     terminate: Signal,
@@ -23,7 +23,7 @@ impl Interrupts {
     ///
     /// # Errors
     /// The system refuses.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -36,7 +36,7 @@ impl Interrupts {
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub(super) fn watch(mut self, end: impl FnOnce() + Send + 'static) -> io::Result<Arc<AtomicBool>> {
+    pub(crate) fn watch(mut self, end: impl FnOnce() + Send + 'static) -> io::Result<Arc<AtomicBool>> {
         let has_come = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&has_come);
         thread::Builder::new().name("interrupts".to_owned()).spawn(move || {

@@ -34,6 +34,7 @@ pub use check::check;
 pub(crate) use check::{fail, read_configuration};
 pub use failure::{Failure, finish};
 pub use fault::{FaultCommand, fault};
+pub(crate) use interrupt::Interrupts;
 pub use peer::{CheckArgs, OverlayCommand, PeerCommand, ask_overlay, ask_peer};
 pub use record::{RecordArgs, record};
 pub use trace::{TraceArgs, trace};

@@ -12,6 +12,7 @@
 mod draw;
 mod minimise;
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use draw::world;
@@ -37,7 +38,9 @@ pub fn trial(spec: &WorldSpec, seed: u64) -> Result<Report, Failure> {
     let fail = |rule: &str, what: String| Failure { rule: rule.to_owned(), what };
     let topology = check("world.toml", &text).map_err(|report| fail("refused", report.to_string()))?;
     let options = Options { seed, life: spec.life.0, batch: 1, out: None };
-    let lived = catch_unwind(AssertUnwindSafe(|| World::new(topology, options)?.run(&mut |_| {})));
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        World::new(topology, options)?.run(&mut |_| ControlFlow::Continue(()))
+    }));
     let report = match lived {
         Ok(Ok(report)) => report,
         Ok(Err(error)) => return Err(fail("files", error.to_string())),

@@ -1,5 +1,6 @@
 //! A world's life: the next event, what it causes, and the checkers after it.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -118,11 +119,14 @@ impl World {
         })
     }
 
-    /// Lets the world live, and says now and then how far it has come.
+    /// Lets the world live, and says now and then how far it has come. Who is told may end it there.
     ///
     /// # Errors
     /// Its files cannot be written.
-    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Report, WorldError> {
+    pub fn run(
+        mut self,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Report, WorldError> {
         self.begin()?;
         let end = Instant::ZERO + self.options.life;
         while let Some((at, event)) = self.queue.pop() {
@@ -140,8 +144,10 @@ impl World {
                 );
                 self.judge.find_and_end(at, "stall", what);
             }
-            if self.events.is_multiple_of(PROGRESS_EVERY) {
-                progress(Progress { now: at, events: self.events });
+            if self.events.is_multiple_of(PROGRESS_EVERY)
+                && progress(Progress { now: at, events: self.events }).is_break()
+            {
+                return self.end(at);
             }
         }
         self.end(end)
