@@ -169,7 +169,7 @@ pub struct Status {
 /// Sums over all ports; `received = forwarded + consumed + parked + dropped`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Frames that entered.
+    /// Frames that came, those that a fault on a port then lost (`admit.fault`) among them and among `dropped`.
     pub received: u64,
     /// Of these: sent on to at least one port.
     pub forwarded: u64,
@@ -180,6 +180,9 @@ pub struct Totals {
     pub parked: u64,
     /// Of these: dropped.
     pub dropped: u64,
+    /// Frames that were sent, and that a fault on the port then lost (`deliver.fault`).
+    #[serde(default)]
+    pub lost_leaving: u64,
     /// Frames that the router made.
     pub originated: u64,
     /// Questions answered in a station's name instead of being flooded (`arp_suppression`), among `consumed`.

@@ -68,3 +68,27 @@ pub struct FaultLane {
     /// Octets that wait to arrive.
     pub waiting_bytes: u64,
 }
+
+/// The faults in the words of the command line.
+pub fn words(faults: &FaultSpec) -> String {
+    let json = serde_json::to_value(faults).expect("faults have only string keys");
+    let fields = json.as_object().into_iter().flatten();
+    let word = |(key, value): (&String, &serde_json::Value)| {
+        let text = match value {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Object(fields) => {
+                let text = |(key, value): (&String, &serde_json::Value)| {
+                    format!("{key} {}", value.as_str().unwrap_or_default())
+                };
+                fields.iter().map(text).collect::<Vec<_>>().join(" ")
+            }
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_) => value.to_string(),
+        };
+        format!("{key} {text}")
+    };
+    let words: Vec<String> = fields.map(word).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}

@@ -8,7 +8,7 @@ use sim::world::{BurstSpec, FaultSpec, FlapSpec, Percent, Rate, Size, Span};
 use super::client::{Client, path};
 use super::table::{Align, Table, count};
 use super::{Common, Failure};
-use crate::api::{FaultChange, FaultInfo, FaultLane};
+use crate::api::{FaultChange, FaultInfo, FaultLane, words};
 
 /// `tapestry fault …`
 #[derive(Debug, Subcommand)]
@@ -79,7 +79,7 @@ pub struct FaultArgs {
 
 fn flap(text: &str) -> Result<FlapSpec, String> {
     let (every, down) = text.split_once(',').ok_or("two times with a comma, as in 10s,500ms")?;
-    Ok(FlapSpec { every: every.parse()?, down: down.parse()? })
+    FlapSpec::new(every.parse()?, down.parse()?)
 }
 
 fn burst(text: &str) -> Result<BurstSpec, String> {
@@ -124,7 +124,9 @@ pub fn fault(command: &FaultCommand, common: &Common) -> Result<(), Failure> {
             client.change(Method::POST, &path(&["faults", &args.port]), &change)
         }
         FaultCommand::Clear { ports } => {
-            ports.iter().try_for_each(|port| client.delete(&path(&["faults", port])))
+            // One that has none is no reason to leave the others faulty; it is told when all have had their turn.
+            let cleared: Vec<_> = ports.iter().map(|port| client.delete(&path(&["faults", port]))).collect();
+            cleared.into_iter().collect()
         }
         FaultCommand::Ls => {
             let faults: Vec<FaultInfo> = client.get("/v1/faults")?;
@@ -163,30 +165,6 @@ fn show(faults: &[FaultInfo]) -> String {
     table.render()
 }
 
-/// The faults as the command line takes them.
-fn words(faults: &FaultSpec) -> String {
-    let json = serde_json::to_value(faults).expect("faults have only string keys");
-    let fields = json.as_object().into_iter().flatten();
-    let word = |(key, value): (&String, &serde_json::Value)| {
-        let text = match value {
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Object(fields) => {
-                let text = |(key, value): (&String, &serde_json::Value)| {
-                    format!("{key} {}", value.as_str().unwrap_or_default())
-                };
-                fields.iter().map(text).collect::<Vec<_>>().join(" ")
-            }
-            serde_json::Value::Null
-            | serde_json::Value::Bool(_)
-            | serde_json::Value::Number(_)
-            | serde_json::Value::Array(_) => value.to_string(),
-        };
-        format!("{key} {text}")
-    };
-    let words: Vec<String> = fields.map(word).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +196,8 @@ mod tests {
         {
             assert!(set(&format!("fault set c1 {wrong}")).is_err(), "{wrong}");
         }
+        let said = set("fault set c1 --flap 1s,2s").unwrap_err();
+        assert!(said.contains("down for 2s every 1s is never up; say up = false"), "{said}");
+        assert!(set("fault set c1 --flap 1s,1s").is_err() && set("fault set c1 --flap 0s,0s").is_ok());
     }
 }

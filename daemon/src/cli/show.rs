@@ -37,6 +37,12 @@ pub(super) fn status(status: &Status) -> String {
         octets(totals.rx_bytes),
         octets(totals.tx_bytes),
     );
+    if totals.lost_leaving > 0 {
+        text += &format!(
+            "  faults    {} frames lost on leaving, by faults set on ports (deliver.fault)\n",
+            count(totals.lost_leaving)
+        );
+    }
     if totals.answered > 0 {
         text +=
             &format!("  answers   {} questions for known stations, not flooded\n", count(totals.answered));

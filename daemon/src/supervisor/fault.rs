@@ -1,14 +1,18 @@
 //! Faults on live ports, set and cleared by hand. They belong to the running switch, not to its configuration: a port that
 //! goes takes them along, and one of the same name that comes later has none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sim::link::Faults;
 use sim::world::FaultSpec;
-use wire::PortId;
+use wire::{DropReason, PortId};
 
 use super::{State, Supervisor, random_seed};
-use crate::api::{ApiError, ErrorKind, FaultChange, FaultInfo, FaultLane, FaultOperations, Warning};
+use crate::api::{
+    ApiError, ErrorKind, Explained, FaultChange, FaultInfo, FaultLane, FaultOperations, Line, Verdict,
+    Warning, words,
+};
 use crate::worker::fault::{Heading, Wire};
 
 /// What is asked of a port.
@@ -81,6 +85,12 @@ impl FaultOperations for Supervisor {
         let wire = kept.map_or_else(|| Wire::new(seed, Default::default()), |asked| Arc::clone(&asked.wire));
         let (inwards, outwards) = (change.inwards.over(&earlier.0), change.outwards.over(&earlier.1));
         let asked = Asked { serial, seed, inwards, outwards, wire };
+        if asked.faults().iter().all(Faults::is_harmless) {
+            if state.faults.remove(port).is_some() {
+                self.workers.wire(id, serial, None);
+            }
+            return Ok(());
+        }
         asked.wire.set(asked.faults());
         self.workers.wire(id, serial, Some(&asked.wire));
         state.faults.insert(port.to_owned(), asked);
@@ -97,6 +107,89 @@ impl FaultOperations for Supervisor {
         self.workers.wire(id, serial, None);
         Ok(())
     }
+}
+
+/// Inwards and outwards, of every port that has some.
+pub(super) type OfPorts = BTreeMap<String, [FaultSpec; 2]>;
+
+pub(super) fn of_ports(state: &State) -> OfPorts {
+    let both = |port: &String| Some((port.clone(), of(state, port).map(|it| [it.inwards, it.outwards])?));
+    state.faults.keys().filter_map(both).collect()
+}
+
+/// Says of packets whose way is told, each the answer to the one before, what faults may do to them. Behind a port that
+/// loses everything there is nothing to tell.
+pub(super) fn interfere(told: Vec<Explained>, faults: &OfPorts) -> Vec<Explained> {
+    let mut known: Vec<Explained> = Vec::new();
+    for mut explained in told {
+        let has_come =
+            |before: &Explained| before.leaves.iter().any(|leaving| leaving.port == explained.port);
+        if !known.last().is_none_or(has_come) {
+            break;
+        }
+        if !lost_on_entering(&mut explained, faults) {
+            lost_on_leaving(&mut explained, faults);
+        }
+        known.push(explained);
+    }
+    known
+}
+
+/// What the faults of a port do in one direction, if they do anything: told as a step, and whether all is lost.
+fn step(faults: &OfPorts, port: &str, heading: Heading) -> Option<(Line, bool)> {
+    let spec = faults.get(port)?[heading as usize];
+    let does = spec.on(Faults::default());
+    if does.is_harmless() {
+        return None;
+    }
+    let room = match heading {
+        Heading::In => "admit",
+        Heading::Out => "deliver",
+    };
+    let text = format!("{port} has faults ({}): frames may be lost, late or spoilt", words(&spec));
+    Some((line(room, text, Some("`tapestry fault ls`")), does.loses_all()))
+}
+
+fn line(room: &str, text: String, source: Option<&str>) -> Line {
+    Line { room: room.to_owned(), text, source: source.map(str::to_owned) }
+}
+
+fn lost_on_entering(explained: &mut Explained, faults: &OfPorts) -> bool {
+    let Some((fault, is_lost)) = step(faults, &explained.port, Heading::In) else { return false };
+    explained.steps.insert(0, fault);
+    if is_lost {
+        explained.steps.truncate(1);
+        explained.leaves.clear();
+        drop_for(explained, DropReason::FaultIn);
+    }
+    is_lost
+}
+
+fn lost_on_leaving(explained: &mut Explained, faults: &OfPorts) {
+    let mut is_any_lost = false;
+    for port in faults.keys() {
+        let Some((fault, is_lost)) = step(faults, port, Heading::Out) else { continue };
+        let leaves = format!("leaves through {port}: ");
+        let last = explained.steps.iter().rposition(|step| step.text.starts_with(&leaves));
+        let Some(last) = last else { continue };
+        explained.steps.insert(last + 1, fault);
+        if is_lost {
+            is_any_lost = true;
+            explained.leaves.retain(|leaving| leaving.port != *port);
+        }
+    }
+    // The router's own answers are no part of the packet's way.
+    if is_any_lost && explained.verdict == Verdict::Forward && explained.leaves.iter().all(|it| it.own) {
+        drop_for(explained, DropReason::FaultOut);
+    }
+}
+
+fn drop_for(explained: &mut Explained, reason: DropReason) {
+    let room = reason.id().split('.').next().unwrap_or_default();
+    explained.steps.push(line(room, format!("DROP {}: {}", reason.id(), reason.sentence()), None));
+    explained.verdict = Verdict::Drop;
+    explained.reason = Some(reason.id().to_owned());
+    explained.advice = Some(reason.advice().to_owned());
 }
 
 fn no_port(port: &str) -> ApiError {
@@ -117,5 +210,60 @@ fn lane(faults: FaultSpec, wire: &Wire, heading: Heading) -> FaultLane {
         reordered: counts.link.reordered,
         corrupted: counts.link.corrupted,
         waiting_bytes: counts.held,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Leaving;
+
+    fn told(port: &str, leaves: &[&str]) -> Explained {
+        let deliver = |port: &&str| line("deliver", format!("leaves through {port}: a frame"), None);
+        let comes = line("admit", format!("comes in through {port}, in network a"), None);
+        let leaving = |port: &&str| Leaving { port: (*port).to_owned(), packet: String::new(), own: false };
+        Explained {
+            port: port.to_owned(),
+            packet: "a frame".to_owned(),
+            steps: [comes].into_iter().chain(leaves.iter().map(deliver)).collect(),
+            verdict: Verdict::Forward,
+            reason: None,
+            advice: None,
+            leaves: leaves.iter().map(leaving).collect(),
+        }
+    }
+
+    fn faults(port: &str, [inwards, outwards]: [&str; 2]) -> OfPorts {
+        let spec = |json| serde_json::from_str(json).unwrap();
+        [(port.to_owned(), [spec(inwards), spec(outwards)])].into()
+    }
+
+    fn texts(explained: &Explained) -> Vec<&str> {
+        explained.steps.iter().map(|step| step.text.as_str()).collect()
+    }
+
+    #[test]
+    fn a_way_past_faults_says_so_and_ends_where_all_is_lost() {
+        let both = || vec![told("c1", &["c2"]), told("c2", &["c1"])];
+        let late = r#"{"delay": "20ms"}"#;
+        let spoilt = interfere(both(), &faults("c1", [late, "{}"]));
+        assert_eq!(spoilt[0].steps[0].source.as_deref(), Some("`tapestry fault ls`"));
+        let text = "c1 has faults (delay 20ms): frames may be lost, late or spoilt";
+        assert_eq!((texts(&spoilt[0])[0], texts(&spoilt[0]).len()), (text, 3));
+        assert_eq!((spoilt[0].verdict, &spoilt[1]), (Verdict::Forward, &both()[1]));
+
+        let lost = interfere(both(), &faults("c1", [r#"{"up": false}"#, "{}"]));
+        assert_eq!((lost.len(), lost[0].verdict, lost[0].leaves.len()), (1, Verdict::Drop, 0));
+        assert_eq!(lost[0].reason.as_deref(), Some("admit.fault"));
+        assert!(texts(&lost[0])[1].starts_with("DROP admit.fault: "), "{lost:?}");
+
+        let lost = interfere(both(), &faults("c2", ["{}", r#"{"loss": "100%"}"#]));
+        assert_eq!((lost.len(), lost[0].verdict), (1, Verdict::Drop));
+        assert_eq!((lost[0].reason.as_deref(), texts(&lost[0]).len()), (Some("deliver.fault"), 4));
+
+        let many = interfere(vec![told("c1", &["c2", "c3"])], &faults("c2", ["{}", r#"{"loss": "100%"}"#]));
+        assert_eq!((many[0].verdict, many[0].leaves.len()), (Verdict::Forward, 1), "c3 gets it");
+        let unharmed = interfere(both(), &faults("c2", [r#"{"loss": "0%"}"#, r#"{"up": true}"#]));
+        assert_eq!(unharmed, both());
     }
 }

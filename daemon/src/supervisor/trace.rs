@@ -6,7 +6,7 @@ use std::time::Duration;
 use config::Lines;
 use sim::trace::{Explained, Question, Scene, Unanswerable};
 
-use super::{Supervisor, capture, record};
+use super::{Supervisor, capture, fault, record};
 use crate::api::{ApiError, ErrorKind, Investigation, OpenSink, Recording, Watch, WatchRequest};
 
 impl Investigation for Supervisor {
@@ -27,7 +27,9 @@ impl Investigation for Supervisor {
         let digits = frame.iter().map(|octet| format!("{octet:02x}")).collect();
         let about = Question { packet: None, frame: Some(digits), ..question.clone() };
         let told = self.workers.ask(owner, move |now, node| stage.scene().ask(node, now, &about));
-        told.ok_or_else(stopping)?.map_err(|error| refusal(question, &error))
+        let told = told.ok_or_else(stopping)?.map_err(|error| refusal(question, &error))?;
+        // A fault is the shell's; the node, whose decisions those are, knows of none.
+        Ok(fault::interfere(told, &fault::of_ports(&self.state())))
     }
 
     fn watch(&self, request: &WatchRequest) -> Result<Watch, ApiError> {

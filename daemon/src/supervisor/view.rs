@@ -71,13 +71,16 @@ fn worker(index: usize, tally: &Tally) -> WorkerInfo {
 }
 
 fn totals(tallies: &[Tally]) -> Totals {
-    let sum = |of: fn(&Counters) -> u64| tallies.iter().map(|tally| of(&tally.counters)).sum();
+    let sum = |of: fn(&Counters) -> u64| -> u64 { tallies.iter().map(|tally| of(&tally.counters)).sum() };
+    // Those never came to a node: its numbers are of what a fault has let pass.
+    let lost_entering = sum(|counters| counters.drops()[DropReason::FaultIn.index()]);
     Totals {
-        received: sum(|counters| counters.received),
+        received: sum(|counters| counters.received) + lost_entering,
         forwarded: sum(|counters| counters.forwarded),
         consumed: sum(|counters| counters.consumed),
         parked: sum(|counters| counters.parked),
-        dropped: sum(|counters| counters.dropped),
+        dropped: sum(|counters| counters.dropped) + lost_entering,
+        lost_leaving: sum(|counters| counters.drops()[DropReason::FaultOut.index()]),
         originated: sum(|counters| counters.originated),
         answered: sum(|counters| counters.answered),
         rx_bytes: sum(|counters| {

@@ -45,9 +45,32 @@ fn faults_do_what_is_asked_and_end_when_they_are_cleared() {
         drops.as_array().unwrap().iter().filter_map(|drop| drop["reason"].as_str()).collect();
     assert!(ids.contains(&"deliver.fault"), "{drops}");
     let text = String::from_utf8(daemon.ask(&["status"]).stdout).unwrap();
-    assert!(text.contains("fault clear c2"), "{text}");
+    assert!(text.contains("fault clear c2") && text.contains("frames lost on leaving"), "{text}");
     let ports = daemon.json(&["port", "ls"]);
     assert_eq!((&ports[0]["faults"], &ports[1]["faults"]), (&false.into(), &true.into()), "{ports}");
+
+    // On entering likewise, and `trace` knows; what came is still accounted for.
+    daemon.order(&["fault", "set", "c1", "--in", "--up", "false"]);
+    let packet = ["trace", "--in", "c1", "udp 172.16.0.2:5 > 172.16.0.3:9"];
+    let told = daemon.ask(&packet);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.code() == Some(10) && text.contains("verdict: DROP admit.fault"), "{text}");
+    sender.send_to(b"lost", "172.16.0.3:9").unwrap();
+    let dropped = || {
+        let drops = daemon.json(&["drops", "--reason", "admit.fault"]);
+        drops[0]["count"].as_u64().unwrap_or_default()
+    };
+    until("a loss on entering", || dropped() > 0);
+    let totals = &daemon.json(&["status"])["totals"];
+    let count = |name: &str| totals[name].as_u64().unwrap();
+    let ended = count("forwarded") + count("consumed") + count("parked") + count("dropped");
+    assert_eq!(count("received"), ended, "{totals}");
+    assert!(count("dropped") >= dropped() && count("lost_leaving") >= 20, "{totals}");
+    daemon.order(&["fault", "set", "c1", "--up", "true"]);
+    assert_eq!(daemon.json(&["fault", "ls"]).as_array().unwrap().len(), 1, "c1 has none that does anything");
+    let told = daemon.ask(&packet);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.code() == Some(10) && text.contains("verdict: DROP deliver.fault"), "{text}");
 
     // A bad wire both ways: TCP gets through all the same, and every kind has happened.
     let order = "fault set c2 --loss 1% --delay 1ms --jitter 1ms --duplicate 5% --reorder 5% --reorder-by 2ms --corrupt 1% --rate 500mbit";
@@ -60,7 +83,11 @@ fn faults_do_what_is_asked_and_end_when_they_are_cleared() {
         assert!(both.iter().sum::<u64>() > 0, "{kind}: {told}");
     }
 
-    daemon.order(&["fault", "clear", "c2"]);
+    let cleared = daemon.ask(&["fault", "clear", "c1", "nobody", "c2"]);
+    assert_eq!(cleared.status.code(), Some(3), "c1 has none");
+    let said = String::from_utf8(cleared.stderr).unwrap();
+    assert!(said.contains("c1") && !said.contains("nobody"), "{said}");
+    assert_eq!(daemon.json(&["fault", "ls"]).as_array().unwrap().len(), 0, "c2 has had its turn");
     assert!(!daemon.ask(&["fault", "clear", "c2"]).status.success(), "there are none any more");
     assert_eq!(daemon.ask(&["fault", "set", "nobody", "--loss", "1%"]).status.code(), Some(3));
     transfer(&one, &two, "172.16.0.3:0");

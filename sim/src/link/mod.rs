@@ -173,6 +173,18 @@ impl Default for Faults {
 }
 
 impl Faults {
+    /// Whether every frame passes as it is.
+    pub fn is_harmless(&self) -> bool {
+        let burst = self.burst.filter(|burst| burst.enter != Share::NONE && burst.loss != Share::NONE);
+        Self { burst, ..*self } == Self::default()
+    }
+
+    /// Whether nothing ever passes.
+    pub fn loses_all(&self) -> bool {
+        let forever = Burst { enter: Share::ALL, leave: Share::NONE, loss: Share::ALL };
+        !self.up || self.loss == Share::ALL || self.burst == Some(forever)
+    }
+
     /// Whether anything passes at this time.
     pub fn is_up(&self, now: Instant) -> bool {
         self.up && !self.flap.is_some_and(|flap| flap.is_down(now))

@@ -155,14 +155,42 @@ pub struct FaultSpec {
     pub corrupt: Option<Percent>,
 }
 
-/// Going down again and again.
+/// Going down again and again, and up in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(try_from = "Flapping")]
 pub struct FlapSpec {
-    /// From one time to the next.
-    pub every: Span,
-    /// How long each time; nothing at all ends it.
-    pub down: Span,
+    every: Span,
+    down: Span,
+}
+
+/// What is written of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct Flapping {
+    every: Span,
+    down: Span,
+}
+
+impl TryFrom<Flapping> for FlapSpec {
+    type Error = String;
+
+    fn try_from(Flapping { every, down }: Flapping) -> Result<Self, String> {
+        Self::new(every, down)
+    }
+}
+
+impl FlapSpec {
+    /// Down for so long each time, and `every` from one time to the next; down for nothing at all ends it.
+    ///
+    /// # Errors
+    /// That it would never be up.
+    pub fn new(every: Span, down: Span) -> Result<Self, String> {
+        if down.is_zero() || down.0 < every.0 {
+            Ok(Self { every, down })
+        } else {
+            Err(format!("down for {down} every {every} is never up; say up = false"))
+        }
+    }
 }
 
 /// Loss in bursts.

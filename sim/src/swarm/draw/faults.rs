@@ -136,7 +136,7 @@ impl Chance {
             let Faults { cuts, flaps, restarts, reconfigures, .. } = self.faults;
             let (is_cut, every) = (self.rng.chance(1, 2), 50 + self.rng.below(500));
             let cut = FaultSpec { up: Some(false), ..FaultSpec::default() };
-            let flap = FlapSpec { every: millis(every), down: millis(every / 3) };
+            let flap = FlapSpec::new(millis(every), millis(every / 3)).expect("it is down for a third");
             let flap = FaultSpec { flap: Some(flap), ..FaultSpec::default() };
             let action = match self.rng.below(4) {
                 0 if cuts && is_cut => ActionSpec { link: vec![name], both: cut, ..ActionSpec::default() },

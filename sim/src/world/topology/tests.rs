@@ -55,6 +55,11 @@ fn impossible_worlds_are_refused_with_line_and_reason() {
         ("[[link]]\nbetween = [\"h1\", \"s1:c9\"]\n", 2, "s1 has c1, c2"),
         ("[[link]]\nname = \"x\"\nbetween = [\"h1\", \"s1:c1\"]\n", 1, "has a link already"),
         ("[[link]]\nbetween = [\"h1\", \"h1\"]\n", 1, "two different ends"),
+        (
+            "[[link]]\nbetween = [\"h1\", \"s1:c1\"]\nboth = { flap = { every = \"1s\", down = \"2s\" } }\n",
+            3,
+            "down for 2s every 1s is never up; say up = false",
+        ),
         ("[host.h3]\naddress = [\"10.0.0.3/24\"]\n", 1, "no link"),
         ("[host.\"a b\"]\n", 1, "a name has"),
         ("[[at]]\ntime = \"1s\"\nlink = [\"h9\"]\n", 1, "no link \"h9\"; there are h1, h2"),
