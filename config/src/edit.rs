@@ -84,6 +84,8 @@ pub enum EditError {
     Exists(&'static str, String),
     /// There is none of this kind and name.
     Missing(&'static str, String),
+    /// The list of this kind has no such position, because it has only so many entries.
+    Beyond(&'static str, usize, usize),
     /// Others need the one of this kind and name.
     InUse(&'static str, String, Vec<String>),
     /// The configuration that would result does not pass the checks.
@@ -97,6 +99,9 @@ impl fmt::Display for EditError {
                 write!(f, "{kind} {name:?} exists already; replace it, or choose another name")
             }
             Self::Missing(kind, name) => write!(f, "there is no {kind} {name:?}"),
+            Self::Beyond(kind, position, len) => {
+                write!(f, "the {kind} list has {len} entries, and no position {position}")
+            }
             Self::InUse(kind, name, users) => {
                 write!(f, "{kind} {name:?} is used by {}; remove or change that first", users.join(", "))
             }

@@ -342,7 +342,10 @@ fn the_router_s_entries_come_and_go() {
         ),
         (RouterEdit::RemovePublish { listen, proto: Proto::Udp }, "there is no publish \"0.0.0.0:80\""),
         (RouterEdit::RemoveRoute { to: "10.0.0.0/9".parse().unwrap() }, "there is no route \"10.0.0.0/9\""),
-        (RouterEdit::AddAcl { position: Some(3), rule: deny_to("uplink") }, "there is no acl \"3\""),
+        (
+            RouterEdit::AddAcl { position: Some(3), rule: deny_to("uplink") },
+            "the acl list has 2 entries, and no position 3",
+        ),
         (RouterEdit::RemoveAcl { position: 2 }, "there is no acl \"2\""),
     ] {
         assert_eq!(full.apply(&router(edit)).unwrap_err().to_string(), expected);

@@ -61,7 +61,9 @@ pub(super) fn change(document: &mut Document, edit: &RouterEdit) -> Result<(), E
         }
         RouterEdit::AddAcl { position, rule } => {
             let position = position.unwrap_or(document.acl.len());
-            expect_found(position <= document.acl.len(), "acl", &position)?;
+            if position > document.acl.len() {
+                return Err(EditError::Beyond("acl", position, document.acl.len()));
+            }
             document.acl.insert(position, rule.clone());
         }
         RouterEdit::RemoveAcl { position } => {

@@ -13,8 +13,8 @@ use super::{
     PortCommand, RemoveArgs, show,
 };
 use crate::api::{
-    ApiError, Applied, DropInfo, ErrorKind, NetworkInfo, PortInfo, StationFilter, StationInfo, StationSpec,
-    Status,
+    ApiError, Applied, DropInfo, ErrorKind, NetworkInfo, PeerInfo, PortInfo, StationFilter, StationInfo,
+    StationSpec, Status,
 };
 
 /// `tapestry status`
@@ -111,8 +111,13 @@ pub fn ask_drops(args: &DropsArgs, common: &Common) -> Result<(), Failure> {
     if args.follow {
         return super::capture::follow(args, common);
     }
-    let mut drops: Vec<DropInfo> = Client::new(&common.socket)?.get("/v1/drops")?;
+    args.reason.as_deref().map(reason).transpose()?;
+    let client = Client::new(&common.socket)?;
+    let mut drops: Vec<DropInfo> = client.get("/v1/drops")?;
     if let Some(port) = &args.port {
+        if !drops.iter().any(|info| info.ports.contains_key(port)) {
+            expect_port(&client, port)?;
+        }
         for info in &mut drops {
             info.ports.retain(|name, _| name == port);
             info.count = info.ports.values().sum();
@@ -123,18 +128,29 @@ pub fn ask_drops(args: &DropsArgs, common: &Common) -> Result<(), Failure> {
     answer(common, &drops, |drops| show::drops(drops))
 }
 
+/// The port exists: one of the switch's own, or a tunnel's end.
+fn expect_port(client: &Client<'_>, port: &str) -> Result<(), Failure> {
+    let peers: Vec<PeerInfo> = client.get("/v1/peers")?;
+    match peers.iter().any(|peer| peer.name == port) {
+        true => Ok(()),
+        false => client.get::<PortInfo>(&path(&["ports", port])).map(drop),
+    }
+}
+
+/// The reason of this id.
+fn reason(id: &str) -> Result<wire::DropReason, Failure> {
+    wire::DropReason::from_id(id).ok_or_else(|| {
+        let what = format!("drop reason {id:?}");
+        let error = ApiError::new(ErrorKind::NotFound, what, "there is none of this name");
+        Failure::Refused(error.next("`tapestry drops explain` lists every reason"))
+    })
+}
+
 /// Explains from the table that the daemon is built from too.
 fn explain(id: Option<&str>, common: &Common) -> Result<(), Failure> {
     let reasons = match id {
         None => wire::DropReason::ALL.to_vec(),
-        Some(id) => vec![wire::DropReason::from_id(id).ok_or_else(|| {
-            let error = ApiError::new(
-                ErrorKind::NotFound,
-                format!("drop reason {id:?}"),
-                "there is none of this name",
-            );
-            Failure::Refused(error.next("`tapestry drops explain` lists every reason"))
-        })?],
+        Some(id) => vec![reason(id)?],
     };
     let infos: Vec<DropInfo> =
         reasons.into_iter().map(|reason| DropInfo::of(reason, Default::default())).collect();

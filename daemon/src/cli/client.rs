@@ -155,6 +155,10 @@ impl<'a> Client<'a> {
         path: &str,
         payload: Payload,
     ) -> Result<Response<Incoming>, Failure> {
+        let resource = path.split_once('?').map_or(path, |(resource, _)| resource);
+        if resource.ends_with('/') || resource.contains("//") {
+            return Err(Failure::invalid("the name \"\"", "a name has at least one character"));
+        }
         let stream = UnixStream::connect(self.socket).await.map_err(|error| self.cannot_connect(&error))?;
         let broken = |error: hyper::Error| self.unreachable(&error.to_string());
         let (mut sender, connection) =

@@ -25,7 +25,8 @@ pub(super) struct Claim {
     path: PathBuf,
     /// Which file at `path` is ours; somebody may have put another there.
     inode: u64,
-    lock: Lock,
+    /// Goes last.
+    _lock: Lock,
 }
 
 /// Makes `path` ours and listens there.
@@ -48,7 +49,7 @@ pub(super) fn claim(path: &Path) -> Result<(UnixListener, Claim), ApiError> {
         refused(path, error.to_string()).next("choose another place with --socket PATH, or run as root")
     })?;
     let inode = fs::metadata(path).map_err(|error| refused(path, error.to_string()))?.ino();
-    Ok((listener, Claim { path: path.to_owned(), inode, lock }))
+    Ok((listener, Claim { path: path.to_owned(), inode, _lock: lock }))
 }
 
 /// Binds inside a directory of our own, so that nobody can connect before the mode is right.
@@ -103,7 +104,13 @@ impl Drop for Claim {
         if fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
             drop(fs::remove_file(&self.path));
         }
-        drop(fs::remove_file(&self.lock.path));
+    }
+}
+
+impl Drop for Lock {
+    /// The file goes while it is ours, so that it cannot be another's.
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.path));
     }
 }
 
@@ -214,5 +221,6 @@ mod tests {
         let error = claim(&path).unwrap_err();
         assert!(error.why.contains("not a socket"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"text");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "and nothing is put beside it");
     }
 }

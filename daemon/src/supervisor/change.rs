@@ -44,6 +44,8 @@ impl Supervisor {
         // Published under the lock, so that events come in the order of the changes.
         match &outcome {
             Ok(changes) => announcements(changes).into_iter().for_each(|event| self.events.publish(event)),
+            // Who is told that there is none of the name has asked for no other configuration.
+            Err(ApiError { kind: ErrorKind::NotFound, .. }) => {}
             Err(ApiError { what, why, .. }) => {
                 self.events.publish(Event::new(EventKind::ConfigRejected, format!("{what}: {why}")));
             }

@@ -160,6 +160,15 @@ fn refusal(edit: &Edit, error: &EditError) -> ApiError {
             ApiError::new(ErrorKind::NotFound, what, "there is none")
                 .next(format!("see `tapestry {listing} ls`"))
         }
+        EditError::Beyond(_, position, len) => {
+            let why = match len {
+                0 => "there are no rules yet".to_owned(),
+                1 => "there is only 1 rule".to_owned(),
+                len => format!("there are only {len} rules"),
+            };
+            ApiError::new(ErrorKind::Invalid, format!("--position {position}"), why)
+                .next("without it a rule comes behind all others; see `tapestry acl ls`")
+        }
         EditError::InUse(_, _, users) => {
             ApiError::new(ErrorKind::Conflict, what, format!("it is used by {}", users.join(", ")))
                 .next("remove or change what uses it first")

@@ -183,11 +183,17 @@ fn the_router_is_told_and_asked_while_it_runs() {
     assert!(supervisor.publishes().unwrap().is_empty());
 
     let rule = supervisor.acl().unwrap()[0].rule.clone();
-    let log = config::AclSpec { action: config::AclAction::Log, ..rule };
+    let log = config::AclSpec { action: config::AclAction::Log, ..rule.clone() };
     supervisor.add_acl(Some(0), log).unwrap();
     let rules: Vec<_> = supervisor.acl().unwrap().iter().map(|rule| (rule.position, rule.hits)).collect();
     assert_eq!(rules, [(0, 0), (1, 0)]);
+    let beyond = supervisor.add_acl(Some(99), rule).unwrap_err();
+    assert_eq!((beyond.kind, beyond.what.as_str()), (ErrorKind::Invalid, "--position 99"));
+    assert_eq!(beyond.why, "there are only 2 rules");
     supervisor.remove_acl(1).unwrap();
+    assert_eq!(supervisor.remove_port("nope").unwrap_err().kind, ErrorKind::NotFound);
+    let events = supervisor.events().recent();
+    assert!(!events.iter().any(|event| event.text.contains("nope")), "nothing was asked for: {events:?}");
     let applied =
         supervisor.events().recent().into_iter().filter(|event| event.kind == EventKind::ConfigApplied);
     let texts: Vec<String> = applied.map(|event| event.text).collect();

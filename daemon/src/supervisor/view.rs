@@ -101,9 +101,7 @@ pub(super) fn warnings(supervisor: &Supervisor, state: &State) -> Vec<Warning> {
     let devices = state.devices.iter().flat_map(|(name, device)| {
         let failed = device.failed.as_ref().map(|why| Warning {
             text: format!("port {name:?} has failed: {why}"),
-            next: format!(
-                "when the cause is gone, any change tries it again, `tapestry apply` of the file say; or `tapestry port rm {name}`"
-            ),
+            next: try_again(state, name, device),
         });
         let steering = device.steering_refused.as_ref().map(|why| Warning {
             text: format!("port {name:?}: the kernel refused to steer flows to their workers ({why})"),
@@ -128,6 +126,20 @@ pub(super) fn warnings(supervisor: &Supervisor, state: &State) -> Vec<Warning> {
     let registry = registry::warnings(supervisor.registry().as_ref());
     let sentences = sentences.chain(devices).chain(underlays::warnings(state));
     sentences.chain(fault::warnings(state)).chain(record::warnings(supervisor)).chain(registry).collect()
+}
+
+/// What ends a port's failure.
+fn try_again(state: &State, name: &str, device: &device::Device) -> String {
+    match &device.blueprint {
+        PortKind::Nic(nic) => format!("it is tried again when there is an interface {}", nic.ifname),
+        PortKind::Device(_) | PortKind::Tunnel(_) => {
+            let change =
+                "when the cause is gone, any change tries it again, `tapestry apply` of the file say";
+            let is_removable = state.config.port.contains_key(name); // The uplink's is not.
+            let or = if is_removable { format!("; or `tapestry port rm {name}`") } else { String::new() };
+            format!("{change}{or}")
+        }
+    }
 }
 
 pub(super) fn networks(supervisor: &Supervisor) -> Vec<NetworkInfo> {

@@ -97,6 +97,9 @@ fn networks_come_and_go() {
     done(&world, "network rm a");
     fails(&world.socket, "network rm a", 3);
     fails(&world.socket, "network set a --mtu 9000", 3);
+    let nameless = tapestry(&world.socket, "network create").arg("").output().unwrap();
+    let said = String::from_utf8(nameless.stderr).unwrap();
+    assert_eq!((nameless.status.code(), said.contains("at least one character")), (Some(2), true), "{said}");
     done(&world, "network rm a --if-exists");
 }
 
@@ -137,11 +140,71 @@ fn drops_are_listed_and_explained() {
     assert_eq!((&list[0]["reason"], &list[0]["count"]), (&"admit.runt".into(), &7.into()));
     assert_eq!(parsed(&done(&world, "drops --port c2 --json"))[0]["count"], 4);
     assert!(done(&world, "drops").contains("admit.runt  c1        3  The frame"));
+    fails(&world.socket, "drops --port nope", 3);
+    done(&world, "port add c7 --network a");
+    assert_eq!(parsed(&done(&world, "drops --port c7 --json")), serde_json::json!([]), "it has none");
+    assert!(fails(&world.socket, "drops --reason no.such", 3).contains("drops explain"));
     let nowhere = Path::new("/nonexistent");
     assert!(run(nowhere, "drops explain admit.runt").status.success(), "needs no daemon");
     let all = run(nowhere, "drops explain --json").stdout;
     assert_eq!(parsed(&String::from_utf8(all).unwrap()).as_array().unwrap().len(), wire::DropReason::COUNT);
     assert!(fails(nowhere, "drops explain no.such", 3).contains("next: "));
+}
+
+/// A world that lives for longer than anybody waits.
+const WORLD: &str = r#"
+for = "100000s"
+[node.s1]
+config = '''
+[network.a]
+subnet = ["10.0.0.0/24"]
+[port.c1]
+network = "a"
+address = ["10.0.0.1/24"]
+[port.c2]
+network = "a"
+address = ["10.0.0.2/24"]
+'''
+[host.h1]
+[host.h2]
+[[link]]
+between = ["h1", "s1:c1"]
+[[link]]
+between = ["h2", "s1:c2"]
+[[flow]]
+kind = "udp"
+from = "h1"
+to = "h2"
+every = "1ms"
+"#;
+
+#[test]
+fn a_world_that_is_interrupted_leaves_its_report_and_none_begins_that_could_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let nowhere = directory.path().join("nobody.sock");
+    fs::write(at("w.toml"), WORLD).unwrap();
+    let sim = format!("sim {}", at("w.toml"));
+    assert!(fails(&nowhere, &format!("{sim} --report {}", at("none/r.json")), 2).contains("r.json"));
+    assert!(fails(&nowhere, &format!("{sim} --out {}", at("w.toml")), 2).contains("w.toml"));
+
+    let mut child = tapestry(&nowhere, &format!("{sim} --report {}", at("r.json")))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("seed 0: "), "{line}");
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    std::io::copy(&mut said, &mut std::io::sink()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "it has not lived as long as it should: {output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains(" 0 findings\n"));
+    let report = parsed(&fs::read_to_string(at("r.json")).unwrap());
+    assert!(report["lived_ns"].as_u64().is_some_and(|lived| 0 < lived && lived < 100_000_000_000_000));
 }
 
 #[test]
