@@ -25,7 +25,8 @@ pub trait Investigation: Send + Sync + 'static {
     /// as many watch as may.
     fn watch(&self, request: &WatchRequest) -> Result<Watch, ApiError>;
     /// Records what enters the workers' nodes from now on, with what they are, into sinks of its own.
-    /// [`super::ErrorKind::Internal`] if as many recordings run as may, or the system refuses.
+    /// [`super::ErrorKind::Unavailable`] if as many recordings run as may, [`super::ErrorKind::Internal`] if the system
+    /// refuses.
     fn record(&self, open: Box<OpenSink>) -> Result<Arc<Recording>, ApiError>;
     /// Ends it. Its sinks get what has entered until then, and are dropped.
     fn end_recording(&self, recording: &Recording);

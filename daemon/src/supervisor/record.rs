@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Options, Supervisor, change};
 use crate::api::{ApiError, Destination, ErrorKind, RecordingInfo, Warning};
 use crate::sys::clock;
-use crate::worker::record::{OpenSink, Origins, Recording};
+use crate::worker::record::{OpenSink, Origins, RECORDINGS_MAX, Recording};
 use crate::worker::sink::{self, Ring};
 
 /// How long what has entered may take to the sinks' memory.
@@ -38,6 +38,12 @@ pub(super) fn from_the_start(
 
 pub(super) fn record(supervisor: &Supervisor, open: Box<OpenSink>) -> Result<Arc<Recording>, ApiError> {
     let _state = supervisor.state(); // No change is being made meanwhile: workers neither come nor go.
+    let running = supervisor.workers.recordings().len();
+    if running >= RECORDINGS_MAX {
+        let why = format!("{running} recordings run already");
+        return Err(ApiError::new(ErrorKind::Unavailable, "the recording", why)
+            .next("`tapestry status` lists them; interrupt a `tapestry record` to end its own"));
+    }
     let number = supervisor.recordings_begun.fetch_add(1, Ordering::Relaxed) + 1;
     let recording = Arc::new(Recording::new(number, Destination::Reader, open, &supervisor.origins));
     supervisor.workers.record(&recording).map_err(|error| change::refused("recording", &error))?;

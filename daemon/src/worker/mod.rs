@@ -181,6 +181,14 @@ pub(crate) struct Peer {
     waker: Arc<Waker>,
 }
 
+impl Peer {
+    /// What wakes the worker.
+    fn waking(&self) -> impl Fn() + Send + 'static {
+        let waker = Arc::clone(&self.waker);
+        move || drop(waker.wake()) // It fails only when its counter is full: the worker is awake then.
+    }
+}
+
 /// All workers of one switch.
 pub struct Workers {
     handles: RwLock<Vec<Handle>>,
@@ -389,8 +397,10 @@ impl Workers {
         if recordings.len() >= record::RECORDINGS_MAX {
             return Err(io::Error::other(format!("{} recordings run already", recordings.len())));
         }
-        let tracks: io::Result<Vec<_>> =
-            (0..handles.len()).map(|at| recording.track(at, handles.len(), self.options.seed)).collect();
+        let track = |(at, handle): (usize, &Handle)| {
+            recording.track(at, handles.len(), self.options.seed, handle.peer.waking())
+        };
+        let tracks: io::Result<Vec<_>> = handles.iter().enumerate().map(track).collect();
         for (handle, track) in handles.iter().zip(tracks?) {
             handle.tell(Command::Record(Box::new(track)));
         }

@@ -164,7 +164,7 @@ impl Worker {
                 self.tally.spins_won += u64::from(!self.ready.is_empty());
                 continue;
             }
-            self.tracks.iter_mut().for_each(Track::hand_over);
+            self.tracks.iter_mut().for_each(Track::rest);
             let deadline = self.node.next_deadline().map(|(at, _)| at);
             let deadline = deadline.into_iter().chain(self.next_arrival()).min().map(|at| at.since(now));
             self.tally.sleeps += 1;

@@ -9,15 +9,17 @@
 //! about it: the thread turns the copy into octets. From then on the worker copies each frame once. A worker without
 //! recording asks once an event whether it has one.
 //!
-//! It never waits. If the sink is too slow for as long as [`PIECES_MAX`] pieces bridge, the segment ends there; what comes
-//! is counted and not kept until the channel is empty again, and then a new segment begins with the node as it is by then,
-//! at most one in [`RESUME_AFTER`] of a worker. A sink that fails ends the recording.
+//! It never waits. If the sink is too slow for as long as [`OCTETS_MAX`] bridge, the segment ends there; what comes is
+//! counted and not kept until the channel is empty again, and then a new segment begins with the node as it is by then,
+//! at most one in [`RESUME_AFTER`] of a worker. A sink that fails ends the recording. A worker that has nothing to do hands
+//! over what there is, however little, unless something waits for the sink already: then it keeps it until there is a
+//! piece of it, and the thread wakes it when nothing waits any more.
 //!
 //! Sinks decide about room ([`Sink`]). One that forgets its oldest segments ([`super::ring`]) asks for short ones
 //! ([`Recording::rotating`]).
 //!
-//! Limits: [`RECORDINGS_MAX`] recordings at once, and of each worker and recording [`PIECES_MAX`] pieces on their way, some
-//! 256 MiB.
+//! Limits: [`RECORDINGS_MAX`] recordings at once, and of each worker and recording [`OCTETS_MAX`] on their way, room that is
+//! not used included, in at most [`PIECES_MAX`] pieces.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,19 +31,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use node::{Event, Node, Outbox, Plan};
 use serde::{Deserialize, Serialize};
-use sim::recording::{Begins, Origin, Recorder, end_of, origin_records, state_records};
+use sim::recording::{Begins, Origin, Recorder, end_of};
 use wire::{Instant, PortId};
 
+use self::writer::{Piece, Waiting, Writer};
 use crate::sys::clock;
 
 /// Recordings at once, of which one may be a run's own and one the flight recorder. Further ones are refused.
 pub const RECORDINGS_MAX: usize = 4;
-/// Pieces that wait for the sink, of each worker: some 256 MiB. Beyond it events are counted and not kept.
+/// Octets that wait for the sink, of each worker, with the room that they lie in. Beyond it events are counted and not
+/// kept.
+const OCTETS_MAX: usize = 256 << 20;
+/// Pieces likewise. Nearly all have [`PIECE_LEN`], so the octets are the limit unless plans come by the thousand.
 const PIECES_MAX: usize = 4_096;
 /// Emptied pieces that are kept to be filled again.
 const SPARE_MAX: usize = 64;
 /// Octets after which a piece is handed over. A worker that has nothing to do hands over what there is.
 const PIECE_LEN: usize = 64 * 1024;
+/// Octets that a piece has room for: one that a short frame or a lone super-segment has filled needs no more.
+const ROOM_LEN: usize = PIECE_LEN + 4 * 1024;
 /// A worker that fell behind begins another segment this long after the last one began, at the earliest.
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of a worker waits for the sink.
@@ -219,17 +227,30 @@ impl Recording {
         self.sunk.failed.load(Ordering::Relaxed)
     }
 
-    /// A worker's part. Its first segment begins with [`Track::begin`].
+    /// A worker's part. Its first segment begins with [`Track::begin`]. `wake` wakes the worker.
     ///
     /// # Errors
     /// The system refuses a file or a thread.
-    pub(super) fn track(self: &Arc<Self>, index: usize, replicas: usize, seed: u64) -> io::Result<Track> {
+    pub(super) fn track(
+        self: &Arc<Self>,
+        index: usize,
+        replicas: usize,
+        seed: u64,
+        wake: impl Fn() + Send + 'static,
+    ) -> io::Result<Track> {
         let sink = (self.open)(index)?;
         let (pieces, written) = bounded(PIECES_MAX);
         let (spare, rooms) = bounded(SPARE_MAX);
         let index = u16::try_from(index).expect("workers are few");
-        let mut writer =
-            Writer { index, sink, origins: Arc::clone(&self.origins), sunk: Arc::clone(&self.sunk) };
+        let waiting = Arc::new(Waiting::default());
+        let mut writer = Writer {
+            index,
+            sink,
+            origins: Arc::clone(&self.origins),
+            sunk: Arc::clone(&self.sunk),
+            waiting: Arc::clone(&waiting),
+            wake: Box::new(wake),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("record-{index}"))
             .spawn(move || writer.write_all(&written, &spare))?;
@@ -249,6 +270,7 @@ impl Recording {
             begins,
             pieces: Some(pieces),
             rooms,
+            waiting,
             is_behind: false,
             missed: 0,
             handed: 0,
@@ -260,71 +282,6 @@ impl Recording {
     }
 }
 
-/// What a worker hands to its thread.
-enum Piece {
-    /// Records.
-    Records(Vec<u8>),
-    /// A segment begins with the next piece.
-    Begins,
-    /// A plan and its number.
-    Plan(u32, Arc<Plan>),
-    /// The node while the plan of this number holds.
-    State(u32, Box<Node>),
-    /// Say when everything before has been written.
-    Mark(Sender<()>),
-}
-
-/// The thread of one worker's part.
-struct Writer {
-    index: u16,
-    sink: Box<dyn Sink>,
-    origins: Arc<Origins>,
-    sunk: Arc<Sunk>,
-}
-
-impl Writer {
-    /// Writes what comes until nothing more can, and gives the room back.
-    fn write_all(&mut self, pieces: &Receiver<Piece>, spare: &Sender<Vec<u8>>) {
-        while let Ok(piece) = pieces.recv() {
-            let Err(error) = self.write(piece, spare) else { continue };
-            self.sunk.failed.fetch_add(1, Ordering::Relaxed);
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                let index = self.index;
-                tracing::error!("the recording of worker {index} ends here: it cannot be written: {error}");
-            }
-            return;
-        }
-    }
-
-    fn write(&mut self, piece: Piece, spare: &Sender<Vec<u8>>) -> io::Result<()> {
-        match piece {
-            Piece::Records(octets) => {
-                let mut room = self.sink(octets)?;
-                room.clear();
-                let _ = spare.try_send(room); // No place for the room: it is given up.
-            }
-            Piece::Begins => self.sink.begin(),
-            Piece::Plan(number, plan) => {
-                self.sink(origin_records(self.index, number, &self.origins.of(&plan)))?;
-            }
-            Piece::State(number, node) => {
-                self.sink(state_records(self.index, number, &node))?;
-            }
-            Piece::Mark(done) => {
-                let _ = done.send(()); // Who asked may have gone.
-            }
-        }
-        Ok(())
-    }
-
-    fn sink(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>> {
-        let len = octets.len() as u64;
-        let room = self.sink.write(octets)?;
-        self.sunk.octets.fetch_add(len, Ordering::Relaxed);
-        Ok(room)
-    }
-}
-
 /// One worker's part of a recording.
 pub(super) struct Track {
     recording: Arc<Recording>,
@@ -333,6 +290,7 @@ pub(super) struct Track {
     /// `None` once it has ended.
     pieces: Option<Sender<Piece>>,
     rooms: Receiver<Vec<u8>>,
+    waiting: Arc<Waiting>,
     /// Whether the sink is too slow: nothing is kept until it has caught up.
     is_behind: bool,
     /// Events that were not kept and that no segment's beginning has told.
@@ -352,17 +310,19 @@ impl Track {
     /// Begins a segment: with a node that is new, or as it is.
     pub(super) fn begin(&mut self, now: Instant, node: Option<&Node>) {
         self.hand_over();
-        self.is_behind = false;
+        if std::mem::take(&mut self.is_behind) {
+            self.recorder.forget();
+        }
         (self.began, self.octets, self.handed) = (now, 0, 0);
         self.hand(Piece::Begins);
         self.recorder.begin(&Begins { missed: self.missed, has_state: node.is_some(), ..self.begins });
         self.hand_over();
-        if let Some(node) = node {
+        if !self.is_behind {
+            self.missed = 0; // Told.
+        }
+        if let Some(node) = node.filter(|_| !self.is_behind) {
             self.plan(node.plan());
             self.hand(Piece::State(self.plans - 1, Box::new(node.clone())));
-        }
-        if !self.is_behind {
-            self.missed = 0;
         }
     }
 
@@ -381,6 +341,10 @@ impl Track {
         if let Event::Configure(plan) = event {
             self.hand_over();
             self.plan(plan);
+            if self.is_behind {
+                self.miss(1); // Without its plan the event would say nothing.
+                return;
+            }
             self.recorder.configure(at, self.plans - 1);
         } else {
             self.recorder.event(at, event);
@@ -405,12 +369,23 @@ impl Track {
         }
     }
 
+    /// The worker is about to sleep: gives the sink what there is, or keeps it until there is more if something waits for
+    /// the sink already. Many small pieces would take the room of many long ones.
+    pub(super) fn rest(&mut self) {
+        let is_kept = |pieces: &Sender<Piece>| !pieces.is_empty() && self.waiting.keep(|| !pieces.is_empty());
+        if self.recorder.is_empty() || self.pieces.as_ref().is_some_and(is_kept) {
+            return;
+        }
+        self.hand_over();
+    }
+
     /// Gives the sink what there is.
     pub(super) fn hand_over(&mut self) {
         if self.recorder.is_empty() || self.is_behind {
             return;
         }
-        let records = self.recorder.take(self.rooms.try_recv().unwrap_or_default());
+        let room = self.rooms.try_recv().unwrap_or_else(|_| Vec::with_capacity(ROOM_LEN));
+        let records = self.recorder.take(room);
         self.octets += records.len();
         let events = self.recorder.events();
         self.hand(Piece::Records(records));
@@ -422,19 +397,22 @@ impl Track {
     /// Says through `done` when all until here has been written.
     pub(super) fn mark(&mut self, done: Sender<()>) {
         self.hand_over();
-        self.hand(Piece::Mark(done));
+        if let Some(pieces) = &self.pieces {
+            let _ = pieces.try_send(Piece::Mark(done)); // No place for it: nobody is told to wait.
+        }
     }
 
     fn hand(&mut self, piece: Piece) {
-        let Some(pieces) = &self.pieces else { return };
-        match pieces.try_send(piece) {
+        let Some(pieces) = self.pieces.as_ref().filter(|_| !self.is_behind) else { return };
+        let octets = piece.octets();
+        let is_full = !self.waiting.add(octets, OCTETS_MAX);
+        match if is_full { Err(TrySendError::Full(piece)) } else { pieces.try_send(piece) } {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                if !self.is_behind {
-                    tracing::warn!("worker {}: the recording falls behind", self.begins.index);
-                    self.is_behind = true;
-                    self.miss(self.recorder.events() - self.handed);
-                }
+                self.waiting.sub(octets);
+                tracing::warn!("worker {}: the recording falls behind", self.begins.index);
+                self.is_behind = true;
+                self.miss(self.recorder.events() - self.handed);
                 self.recorder.forget();
             }
             Err(TrySendError::Disconnected(_)) => self.pieces = None,
@@ -455,6 +433,7 @@ impl Track {
             _ if self.is_behind => pieces.is_empty() && lasts >= RESUME_AFTER,
             Some(Rotation { octets_max, every }) => {
                 (self.octets + self.recorder.len() >= octets_max || lasts >= every)
+                    && self.waiting.octets() < OCTETS_MAX / 4
                     && pieces.len() < PIECES_MAX / 4
             }
             None => false,
@@ -474,6 +453,7 @@ impl Track {
         self.hand_over();
         let Some(pieces) = self.pieces.take() else { return };
         let end = Piece::Records(end_of(self.begins.index, self.missed));
+        self.waiting.add(end.octets(), usize::MAX);
         match pieces.try_send(end) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(end)) => {
@@ -494,6 +474,8 @@ impl Drop for Track {
         }
     }
 }
+
+mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -75,7 +75,7 @@ impl Workers {
         let peer = peers[index].clone();
         let mut worker = Worker::new(index, self.options, poll, receiver, inbox, peers, self.report.clone());
         for recording in self.recordings() {
-            let mut track = recording.track(index, worker.peers.len(), self.options.seed)?;
+            let mut track = recording.track(index, worker.peers.len(), self.options.seed, peer.waking())?;
             track.begin(clock::now(), None);
             worker.tracks.push(track);
         }
