@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use sim::recording::{self, Ended, WorkerReplayed};
-use sim::{Replay, ReplayError, compare};
+use sim::recording::{self, Ended, Golden, WorkerReplayed};
+use sim::{Remarks, Replay, ReplayError, compare};
 
 use crate::api::{ApiError, ErrorKind};
 use crate::cli::{self, Common, Failure, ReplayArgs};
@@ -21,7 +21,7 @@ struct Verdict {
     frames_in: u64,
     /// Frames that left.
     frames_out: u64,
-    /// Captures with packets that were earlier than the one before them.
+    /// What was odd about captures.
     warnings: Vec<String>,
     /// The first difference from what was expected.
     difference: Option<String>,
@@ -54,13 +54,10 @@ fn replay(args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
         Some(expect) => compare::compare(&out, expect).map_err(|error| failed("cannot compare", &error))?,
         None => None,
     };
-    let late = |(path, count): &(std::path::PathBuf, u64)| {
-        format!("{}: {count} packets were earlier than the one before them", path.display())
-    };
     let verdict = Verdict {
         frames_in: outcome.frames_in,
         frames_out: outcome.frames_out,
-        warnings: outcome.late.iter().map(late).collect(),
+        warnings: outcome.remarks.iter().flat_map(Remarks::sentences).collect(),
         difference: difference.map(|difference| difference.to_string()),
     };
     cli::answer(common, &verdict, show)?;
@@ -86,6 +83,23 @@ struct Recorded {
     difference: Option<String>,
     /// Each worker's part.
     workers: Vec<RecordedWorker>,
+    /// What the golden has of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    golden: Option<Case>,
+}
+
+/// What the golden of a recording came to.
+#[derive(Serialize)]
+struct Case {
+    /// Frames that enter in it.
+    frames_in: u64,
+    /// Frames that leave in it.
+    frames_out: u64,
+    /// What the live run had and it has not.
+    lacks: Vec<String>,
+    /// All of this in words.
+    #[serde(skip)]
+    text: String,
 }
 
 /// What the replay of one worker came to.
@@ -106,10 +120,15 @@ struct RecordedWorker {
 /// Replays a recording, and says whether the same came out.
 fn recorded(file: &Path, args: &ReplayArgs, common: &Common) -> Result<(), Failure> {
     let replayed = match &args.golden {
-        Some(folder) => recording::golden(file, folder),
-        None => recording::replay(file, args.out.as_deref()),
+        Some(folder) => recording::golden(file, folder).map(|golden| {
+            let text = golden.compared();
+            let Golden { replayed, frames_in, frames_out, lacks } = golden;
+            (replayed, Some(Case { frames_in, frames_out, lacks, text }))
+        }),
+        None => recording::replay(file, args.out.as_deref()).map(|replayed| (replayed, None)),
     };
-    let replayed = replayed.map_err(|error| Failure::invalid("the recording", error.to_string()))?;
+    let (replayed, golden) =
+        replayed.map_err(|error| Failure::invalid("the recording", error.to_string()))?;
     let ended = match replayed.ended {
         Ended::Whole => "whole",
         Ended::Overrun => "overrun",
@@ -128,13 +147,15 @@ fn recorded(file: &Path, args: &ReplayArgs, common: &Common) -> Result<(), Failu
         ended,
         workers: replayed.workers.iter().map(worker).collect(),
         difference: replayed.difference,
+        golden,
     };
     cli::answer(common, &told, show_recorded)?;
     if told.difference.is_some() { Err(Failure::Said(1)) } else { Ok(()) }
 }
 
 fn show_recorded(told: &Recorded) -> String {
-    let Recorded { events, frames_in, frames_out, verified, missed, ended, difference, workers } = told;
+    let Recorded { events, frames_in, frames_out, verified, missed, ended, difference, workers, golden } =
+        told;
     let mut text = String::new();
     for RecordedWorker { worker, seed, segments, events, verified } in workers {
         let again = if *segments > 1 { format!(" in {segments} segments") } else { String::new() };
@@ -153,6 +174,9 @@ fn show_recorded(told: &Recorded) -> String {
     };
     if let Some(difference) = difference {
         text += &format!("differs: {difference}\n");
+    }
+    if let Some(golden) = golden {
+        text += &golden.text;
     }
     text
 }

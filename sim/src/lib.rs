@@ -40,4 +40,4 @@ pub mod world;
 
 pub use describe::frame as describe_frame;
 pub use driver::{Departure, Driver};
-pub use replay::{Outcome, Replay, ReplayError};
+pub use replay::{Outcome, Remarks, Replay, ReplayError};

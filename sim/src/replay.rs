@@ -20,7 +20,7 @@ use std::sync::Arc;
 use config::Compiled;
 use wire::{Instant, PortId};
 
-use crate::capture::{CaptureError, CaptureReader, CaptureWriter, Packet};
+use crate::capture::{CaptureError, CaptureReader, CaptureWriter, Link, Packet};
 use crate::describe;
 use crate::driver::{Departure, Driver};
 use crate::entrance::Entrance;
@@ -30,13 +30,17 @@ pub const COUNTERS_FILE: &str = "counters.txt";
 /// What was told, in the output directory.
 pub const EVENTS_FILE: &str = "events.txt";
 
+/// Octets of a frame beside its packet: addresses, two VLAN tags, type.
+const LINK_LEN_MAX: usize = 14 + 2 * 4;
+
 /// What to replay.
 #[derive(Clone, Debug)]
 pub struct Replay<'a> {
     /// The switch.
     pub compiled: &'a Compiled,
     /// Captures with the names of the ports that they enter, or of underlays by their local ends: a tunnel's port takes
-    /// payloads of datagrams, an underlay takes the frames of the host's interface.
+    /// payloads of datagrams, an underlay takes the frames of the host's interface. Of a capture goes in what came in
+    /// ([`CaptureReader::entering`]).
     pub inputs: Vec<(String, PathBuf)>,
     /// The directory that the outcome goes to; made if need be.
     pub out: PathBuf,
@@ -55,8 +59,42 @@ pub struct Outcome {
     pub frames_in: u64,
     /// Frames that left.
     pub frames_out: u64,
-    /// Captures with packets that were earlier than the one before them, and how many.
-    pub late: Vec<(PathBuf, u64)>,
+    /// What was odd about captures.
+    pub remarks: Vec<Remarks>,
+}
+
+/// What was odd about a capture, in packets.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Remarks {
+    /// The capture.
+    pub path: PathBuf,
+    /// Earlier than the one before them.
+    pub late: u64,
+    /// Had left the port, and were not sent in.
+    pub left: u64,
+    /// Of other interfaces than the one with the port's name, and not sent in.
+    pub elsewhere: u64,
+    /// Longer than the port's MTU lets them be, and nothing says how they are to be cut.
+    pub long: u64,
+}
+
+impl Remarks {
+    /// A sentence for each remark.
+    pub fn sentences(&self) -> Vec<String> {
+        let Self { path, late, left, elsewhere, long } = self;
+        let words = [
+            (late, "packets were earlier than the one before them"),
+            (left, "packets had left the port and were not sent in"),
+            (elsewhere, "packets were of other interfaces than the port's and were not sent in"),
+            (
+                long,
+                "packets are longer than the port's MTU: captured before they were cut, and a capture does not say how; \
+                 a recording (`tapestry record`) does",
+            ),
+        ];
+        let told = words.into_iter().filter(|(count, _)| **count > 0);
+        told.map(|(count, words)| format!("{}: {count} {words}", path.display())).collect()
+    }
 }
 
 /// Why a replay did not come to its end.
@@ -102,7 +140,7 @@ impl Replay<'_> {
         departures.take(&mut driver).map_err(ReplayError::Output)?;
         outcome.frames_out = departures.frames;
         departures.finish(self, &driver).map_err(ReplayError::Output)?;
-        outcome.late = arrivals.late();
+        outcome.remarks = arrivals.remarks();
         Ok(outcome)
     }
 }
@@ -120,6 +158,20 @@ struct Arriving {
     entrance: Entrance,
     reader: CaptureReader,
     packet: Packet,
+    /// Octets that a plain frame has at most.
+    len_max: usize,
+    /// Packets that had more.
+    long: u64,
+}
+
+impl Arriving {
+    /// Reads the next packet; `false` after the last.
+    fn read(&mut self) -> Result<bool, CaptureError> {
+        let is_read = self.reader.read(&mut self.packet)?;
+        let is_long = self.packet.link == Link::Ethernet && self.packet.bytes.len() > self.len_max;
+        self.long += u64::from(is_read && is_long);
+        Ok(is_read)
+    }
 }
 
 impl Arrivals {
@@ -131,13 +183,18 @@ impl Arrivals {
             let entrance = of_port.or_else(|| Entrance::of_underlay(plan, name)).ok_or_else(|| {
                 ReplayError::UnknownPort { port: name.clone(), known: ports.keys().cloned().collect() }
             })?;
-            let reader = CaptureReader::open(path).map_err(ReplayError::Input)?;
-            arrivals.captures.push(Arriving { entrance, reader, packet: Packet::empty() });
-            let index = arrivals.captures.len() - 1;
-            let Arriving { reader, packet, .. } = &mut arrivals.captures[index];
-            if reader.read(packet).map_err(ReplayError::Input)? {
-                arrivals.queue.push(Reverse((packet.at, index)));
+            let reader = CaptureReader::open(path).map_err(ReplayError::Input)?.entering(name);
+            let len_max = match entrance {
+                Entrance::Device(id) => plan.switch.ports.iter().find(|port| port.id == id),
+                Entrance::Tunnel(..) | Entrance::Underlay(..) => None,
+            };
+            let len_max = len_max.map_or(usize::MAX, |port| usize::from(port.mtu) + LINK_LEN_MAX);
+            let index = arrivals.captures.len();
+            let mut arriving = Arriving { entrance, reader, packet: Packet::empty(), len_max, long: 0 };
+            if arriving.read().map_err(ReplayError::Input)? {
+                arrivals.queue.push(Reverse((arriving.packet.at, index)));
             }
+            arrivals.captures.push(arriving);
         }
         Ok(arrivals)
     }
@@ -158,21 +215,21 @@ impl Arrivals {
     fn read_on(&mut self) -> Result<(), CaptureError> {
         let Some(mut earliest) = self.queue.peek_mut().filter(|_| self.is_taken) else { return Ok(()) };
         self.is_taken = false;
-        let Arriving { reader, packet, .. } = &mut self.captures[earliest.0.1];
-        if reader.read(packet)? {
-            earliest.0.0 = packet.at;
+        let arriving = &mut self.captures[earliest.0.1];
+        if arriving.read()? {
+            earliest.0.0 = arriving.packet.at;
         } else {
             PeekMut::pop(earliest);
         }
         Ok(())
     }
 
-    fn late(&self) -> Vec<(PathBuf, u64)> {
-        let readers = self.captures.iter().map(|arriving| &arriving.reader);
-        readers
-            .filter(|reader| reader.late() > 0)
-            .map(|reader| (reader.path().to_owned(), reader.late()))
-            .collect()
+    fn remarks(&self) -> Vec<Remarks> {
+        let remarks = self.captures.iter().map(|Arriving { reader, long, .. }| {
+            let (left, elsewhere) = reader.passed_over();
+            Remarks { path: reader.path().to_owned(), late: reader.late(), left, elsewhere, long: *long }
+        });
+        remarks.filter(|it| (it.late, it.left, it.elsewhere, it.long) != (0, 0, 0, 0)).collect()
     }
 }
 

@@ -4,6 +4,8 @@
 //! pcapng file for nanoseconds, refuses pcap files whose packets were longer than the snap length, and refuses options
 //! without an end mark. Its buffer is 8 MB; [`Sips`] keeps it from filling more of that than needed, so that a hundred
 //! open captures cost a few megabytes.
+//!
+//! A pcapng file may hold more than what came in at one port: [`CaptureReader::entering`].
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -47,6 +49,18 @@ pub struct CaptureReader {
     number: u64,
     latest: Instant,
     late: u64,
+    entering: Option<Entering>,
+}
+
+/// What of a capture enters a port.
+struct Entering {
+    port: String,
+    /// Whether an interface of the section has the port's name.
+    is_named: bool,
+    /// By interface, whether it has.
+    has_name: Vec<bool>,
+    left: u64,
+    elsewhere: u64,
 }
 
 type Input = Sips<io::Chain<Cursor<Vec<u8>>, File>>;
@@ -63,6 +77,12 @@ struct Found {
     /// Nanoseconds since 1970; `None`: beyond what 64 bits hold.
     nanos: Option<u64>,
     original_len: u32,
+    /// Of which interface.
+    interface: usize,
+    /// Whether it was seen leaving.
+    has_left: bool,
+    /// Whether interfaces have been described since the packet before.
+    is_news: bool,
 }
 
 impl CaptureReader {
@@ -90,7 +110,22 @@ impl CaptureReader {
         } else {
             Source::Pcap(PcapReader::new(input).map_err(broken)?)
         };
-        Ok(Self { path: path.to_owned(), source, number: 0, latest: Instant::ZERO, late: 0 })
+        let (latest, late) = (Instant::ZERO, 0);
+        Ok(Self { path: path.to_owned(), source, number: 0, latest, late, entering: None })
+    }
+
+    /// The packets that came in at this port: those that are said to have left are passed over, and those of other
+    /// interfaces if one has the port's name.
+    #[must_use]
+    pub fn entering(mut self, port: &str) -> Self {
+        let (port, has_name) = (port.to_owned(), Vec::new());
+        self.entering = Some(Entering { port, is_named: false, has_name, left: 0, elsewhere: 0 });
+        self
+    }
+
+    /// Packets passed over so far because they had left, and because they were of other interfaces.
+    pub fn passed_over(&self) -> (u64, u64) {
+        self.entering.as_ref().map_or((0, 0), |entering| (entering.left, entering.elsewhere))
     }
 
     /// The file.
@@ -108,13 +143,20 @@ impl CaptureReader {
     /// # Errors
     /// The packet cannot be replayed truthfully, or the file is broken.
     pub fn read(&mut self, packet: &mut Packet) -> Result<bool, CaptureError> {
-        let number = self.number + 1;
-        let refused = |what| CaptureError::of_packet(&self.path, number, what);
-        let found = match &mut self.source {
-            Source::Pcap(reader) => next_of_pcap(reader, &mut packet.bytes),
-            Source::PcapNg(reader) => next_of_pcapng(reader, &mut packet.bytes),
+        let mut number = self.number;
+        let found = loop {
+            number += 1;
+            let found = match &mut self.source {
+                Source::Pcap(reader) => next_of_pcap(reader, &mut packet.bytes),
+                Source::PcapNg(reader) => next_of_pcapng(reader, &mut packet.bytes),
+            };
+            let found = found.map_err(|what| CaptureError::of_packet(&self.path, number, what))?;
+            let Some(found) = found else { return Ok(false) };
+            if !self.passes_over(&found) {
+                break found;
+            }
         };
-        let Some(found) = found.map_err(refused)? else { return Ok(false) };
+        let refused = |what| CaptureError::of_packet(&self.path, number, what);
         packet.link = found.link.map_err(|link| refused(wrong_link(link)))?;
         check_len(packet, found.original_len).map_err(refused)?;
         let nanos = found.nanos.ok_or_else(|| refused("its time is before 1970 or past 2554".to_owned()))?;
@@ -126,6 +168,28 @@ impl CaptureReader {
         packet.at = self.latest;
         Ok(true)
     }
+
+    fn passes_over(&mut self, found: &Found) -> bool {
+        let (Some(entering), Source::PcapNg(reader)) = (&mut self.entering, &self.source) else {
+            return false;
+        };
+        if found.is_news {
+            let has_name =
+                reader.interfaces().iter().map(|interface| name(interface) == Some(&entering.port));
+            entering.has_name = has_name.collect();
+            entering.is_named = entering.has_name.contains(&true);
+        }
+        let is_elsewhere = entering.is_named && entering.has_name.get(found.interface) != Some(&true);
+        entering.elsewhere += u64::from(is_elsewhere);
+        entering.left += u64::from(found.has_left && !is_elsewhere);
+        is_elsewhere || found.has_left
+    }
+}
+
+fn name<'a>(interface: &'a InterfaceDescriptionBlock<'_>) -> Option<&'a str> {
+    interface.options.iter().find_map(|option| {
+        if let InterfaceDescriptionOption::IfName(name) = option { Some(&**name) } else { None }
+    })
 }
 
 fn foreign(magic: &[u8]) -> String {
@@ -194,11 +258,13 @@ fn next_of_pcap(reader: &mut PcapReader<Input>, bytes: &mut Vec<u8>) -> Result<O
     };
     let nanos = u64::from(packet.ts_sec) * NANOS_PER_SECOND + u64::from(packet.ts_frac) * nanos_per_unit;
     let link = Link::of(header.datalink.into());
-    Ok(Some(Found { link, nanos: Some(nanos), original_len: packet.orig_len }))
+    let (nanos, original_len) = (Some(nanos), packet.orig_len);
+    Ok(Some(Found { link, nanos, original_len, interface: 0, has_left: false, is_news: false }))
 }
 
 /// The next packet, its octets into `bytes`; blocks that are no packets are passed over.
 fn next_of_pcapng(reader: &mut PcapNgReader<Input>, bytes: &mut Vec<u8>) -> Result<Option<Found>, String> {
+    let mut is_news = false;
     loop {
         let endianness = reader.section().endianness;
         let Some(block) = reader.next_raw_block() else { return Ok(None) };
@@ -207,16 +273,22 @@ fn next_of_pcapng(reader: &mut PcapNgReader<Input>, bytes: &mut Vec<u8>) -> Resu
             ENHANCED_PACKET_BLOCK => {
                 let header =
                     EnhancedHeader::parse(endianness, &block.body).ok_or("its block is too short")?;
-                let data = block.body[EnhancedHeader::LEN..].get(..header.captured_len as usize);
+                let (data, options) = block.body[EnhancedHeader::LEN..]
+                    .split_at_checked(header.captured_len as usize)
+                    .ok_or("is longer than its block")?;
                 bytes.clear();
-                bytes.extend_from_slice(data.ok_or("is longer than its block")?);
-                return found_by(&header, reader.interfaces()).map(Some);
+                bytes.extend_from_slice(data);
+                let options = options.get(data.len().wrapping_neg() % 4..).unwrap_or_default();
+                let has_left = has_left(endianness, options);
+                let found = found_by(&header, reader.interfaces())?;
+                return Ok(Some(Found { has_left, is_news, ..found }));
             }
             SIMPLE_PACKET_BLOCK => return Err("has no time (a Simple Packet Block)".to_owned()),
             PACKET_BLOCK => {
                 return Err("stands in an obsolete Packet Block; rewrite the file with editcap".to_owned());
             }
             INTERFACE_DESCRIPTION_BLOCK => {
+                is_news = true;
                 let len = block.body.len();
                 if len > INTERFACE_LEN_MAX || reader.interfaces().len() > INTERFACES_MAX {
                     return Err("stands behind more interface descriptions than fit memory".to_owned());
@@ -253,6 +325,28 @@ impl EnhancedHeader {
     }
 }
 
+/// Whether a packet's options say that it was seen leaving (draft-ietf-opsawg-pcapng §4.3.1, `epb_flags`).
+fn has_left(endianness: Endianness, mut options: &[u8]) -> bool {
+    const FLAGS: u16 = 2;
+    const OUTBOUND: u32 = 2;
+    let half = |octets: [u8; 2]| match endianness {
+        Endianness::Big => u16::from_be_bytes(octets),
+        Endianness::Little => u16::from_le_bytes(octets),
+    };
+    while let Some(([a, b, c, d], rest)) = options.split_first_chunk() {
+        let (code, len) = (half([*a, *b]), usize::from(half([*c, *d])));
+        if let (FLAGS, Some(&octets)) = (code, rest.first_chunk::<4>()) {
+            let flags = match endianness {
+                Endianness::Big => u32::from_be_bytes(octets),
+                Endianness::Little => u32::from_le_bytes(octets),
+            };
+            return flags & 3 == OUTBOUND;
+        }
+        options = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
 fn found_by(header: &EnhancedHeader, interfaces: &[InterfaceDescriptionBlock<'_>]) -> Result<Found, String> {
     let interface = interfaces.get(header.interface as usize).ok_or_else(|| {
         format!("belongs to interface {}, which the file does not describe", header.interface)
@@ -267,7 +361,14 @@ fn found_by(header: &EnhancedHeader, interfaces: &[InterfaceDescriptionBlock<'_>
         }
     }
     let link = Link::of(interface.linktype.into());
-    Ok(Found { link, nanos: nanos(header.time, resolution, offset_secs), original_len: header.original_len })
+    Ok(Found {
+        link,
+        nanos: nanos(header.time, resolution, offset_secs),
+        original_len: header.original_len,
+        interface: header.interface as usize,
+        has_left: false,
+        is_news: false,
+    })
 }
 
 /// A time of `if_tsresol` units and `if_tsoffset` seconds as nanoseconds, rounded down.

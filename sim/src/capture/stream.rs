@@ -146,6 +146,16 @@ fn expect_written(written: Result<usize, PcapError>) {
 mod tests {
     use super::*;
     use crate::capture::{CaptureReader, Packet};
+    use std::path::Path;
+
+    fn times(path: &Path, port: &str) -> (Vec<u64>, (u64, u64)) {
+        let mut reader = CaptureReader::open(path).unwrap().entering(port);
+        let (mut packet, mut times) = (Packet::empty(), Vec::new());
+        while reader.read(&mut packet).unwrap() {
+            times.push(packet.at.as_nanos());
+        }
+        (times, reader.passed_over())
+    }
 
     #[test]
     fn what_is_caught_is_read_again() {
@@ -178,6 +188,16 @@ mod tests {
             assert_eq!((packet.at.as_nanos(), packet.frame()), (at, &bytes[..]));
         }
         assert!(!reader.read(&mut packet).unwrap());
+
+        // What enters a port has not left it, and was at no other, if one is its.
+        stream.packet(&caught(4, 0, Some(Direction::Out), None));
+        stream.packet(&caught(5, 1, Some(Direction::Out), None));
+        stream.packet(&caught(6, 1, Some(Direction::In), None));
+        let path = folder.path().join("b.pcapng");
+        std::fs::write(&path, [&file[..], &stream.take()].concat()).unwrap();
+        assert_eq!(times(&path, "c1"), (vec![1], (1, 3)));
+        assert_eq!(times(&path, "uplink"), (vec![2, 6], (1, 2)));
+        assert_eq!(times(&path, "c7"), (vec![1, 2, 6], (2, 0)));
         let has = |text: &str| file.windows(text.len()).any(|window| window == text.as_bytes());
         assert!(has("uplink") && has("port c1") && has("\0tcp") && has("dropped: admit.runt"));
     }

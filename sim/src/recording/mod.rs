@@ -29,7 +29,7 @@ mod survey;
 mod write;
 
 pub use digest::Digest;
-pub use golden::golden;
+pub use golden::{Golden, golden};
 pub use kept::{Origin, keep, restore};
 pub use read::{Ended, Reader, RecordingError};
 pub use replay::{Replayed, WorkerReplayed, replay};

@@ -61,6 +61,10 @@ pub struct WorkerReplayed {
     pub frames_out: u64,
     /// Events whose outputs were compared and are the same.
     pub verified: u64,
+    /// Whether its recording began with a node that knew something already.
+    pub began_in_the_middle: bool,
+    /// Configurations that it was given while it was recorded.
+    pub configurations: u64,
     /// Whether the end of its recording is there.
     is_ended: bool,
 }
@@ -110,6 +114,8 @@ struct Worker {
     node: Option<Node>,
     outbox: Outbox,
     plans: BTreeMap<u32, Arc<Origin>>,
+    /// Where captures of the plan that holds go.
+    places: Places,
     /// The pieces of a plan or state that have come.
     pieces: Vec<u8>,
     sends: Digest,
@@ -177,6 +183,7 @@ impl Worker {
             node: None,
             outbox: Outbox::default(),
             plans: BTreeMap::new(),
+            places: Places::default(),
             pieces: Vec::new(),
             sends: Digest::default(),
             gossip: Digest::default(),
@@ -195,6 +202,7 @@ impl Worker {
         (self.sends, self.gossip) = (Digest::default(), Digest::default());
         (self.events, self.verified) = (0, 0);
         self.replayed.segments += 1;
+        self.replayed.began_in_the_middle |= self.replayed.segments == 1 && begins.has_state;
         self.replayed.missed = self.replayed.missed.saturating_add(begins.missed);
         self.replayed.is_ended = false;
         self.node = (!begins.has_state).then(|| {
@@ -212,17 +220,17 @@ impl Worker {
                 let Some(origin) = Origin::restore(&whole) else {
                     return Ok(Err("a recorded plan cannot be read".to_owned()));
                 };
-                if let Some(captures) = captures {
-                    captures.ports(&origin)?;
-                }
                 self.plans.insert(number, Arc::new(origin));
             }
             Record::State { plan, is_last, octets } => {
                 let Some(whole) = self.gather(is_last, octets) else { return Ok(Ok(())) };
                 let origin = self.plans.get(&plan);
                 self.node = origin.and_then(|origin| restore(&whole, Arc::clone(&origin.plan)));
-                if self.node.is_none() {
+                let Some(origin) = origin.filter(|_| self.node.is_some()) else {
                     return Ok(Err("the recorded state cannot be read".to_owned()));
+                };
+                if let Some(captures) = captures {
+                    self.places = captures.places(origin)?;
                 }
             }
             Record::Replicas(has_replicas) => match &mut self.node {
@@ -272,14 +280,14 @@ impl Worker {
                 frame.receive_area()[..octets.len()].copy_from_slice(&octets);
                 frame.received(octets.len());
                 if let Some(captures) = &mut captures {
-                    captures.came(wall, port, &octets)?;
+                    captures.came(wall, self.places.of(port), &octets)?;
                 }
                 self.replayed.frames_in += 1;
                 Event::Frame { port, frame }
             }
             Happened::Datagram { underlay, from, ecn, offload, octets } => {
                 if let Some(captures) = &mut captures {
-                    captures.came_by(wall, underlay, from, &octets)?;
+                    captures.came_by(wall, self.places.underlays.get(&underlay), from, &octets)?;
                 }
                 assert!(frame.fill(&octets), "the reader refuses what is too long");
                 frame.offload = offload;
@@ -288,7 +296,13 @@ impl Worker {
             }
             Happened::Wake => Event::Wake,
             Happened::Configure(number) => match self.plans.get(&number) {
-                Some(origin) => Event::Configure(Arc::clone(&origin.plan)),
+                Some(origin) => {
+                    if let Some(captures) = &mut captures {
+                        self.places = captures.places(origin)?;
+                    }
+                    self.replayed.configurations += 1;
+                    Event::Configure(Arc::clone(&origin.plan))
+                }
                 None => return Ok(Err("a plan holds that was not recorded".to_owned())),
             },
             Happened::Flush(flush) => Event::Flush(flush),
@@ -304,7 +318,7 @@ impl Worker {
         self.sends.outputs(&mut self.gossip, &mut self.outbox, 0);
         self.replayed.frames_out += self.outbox.sends().len() as u64;
         if let Some(captures) = captures {
-            captures.left(wall, &mut self.outbox)?;
+            captures.left(wall, &self.places, &mut self.outbox)?;
         }
         self.outbox.clear_sends();
         self.outbox.gossip.clear();
@@ -322,10 +336,28 @@ struct Captures {
     folder: PathBuf,
     /// The configuration that held last.
     text: String,
-    came: BTreeMap<PortId, CaptureWriter>,
-    /// What came by each underlay, and its local end.
-    came_by: BTreeMap<UnderlayId, (Endpoint, CaptureWriter)>,
-    left: BTreeMap<PortId, CaptureWriter>,
+    /// By port's name, what came and what left.
+    ports: BTreeMap<String, usize>,
+    came: Vec<CaptureWriter>,
+    left: Vec<CaptureWriter>,
+    /// By underlay's local end.
+    underlays: BTreeMap<String, usize>,
+    came_by: Vec<CaptureWriter>,
+}
+
+/// Whose captures the ids of one plan are: an id may be another port's by the next.
+#[derive(Default)]
+struct Places {
+    /// By [`PortId`].
+    ports: Vec<Option<usize>>,
+    /// Each with its local end.
+    underlays: BTreeMap<UnderlayId, (Endpoint, usize)>,
+}
+
+impl Places {
+    fn of(&self, port: PortId) -> Option<usize> {
+        self.ports.get(port.index()).copied().flatten()
+    }
 }
 
 impl Captures {
@@ -333,34 +365,49 @@ impl Captures {
         Self {
             folder: folder.to_owned(),
             text: String::new(),
-            came: BTreeMap::new(),
-            came_by: BTreeMap::new(),
-            left: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            came: Vec::new(),
+            left: Vec::new(),
+            underlays: BTreeMap::new(),
+            came_by: Vec::new(),
         }
     }
 
-    /// Makes the files of ports that have none. One whose id had been another port's before goes on in that one's.
-    fn ports(&mut self, origin: &Origin) -> Result<(), RecordingError> {
+    /// Whose captures the ids are while this plan holds. Makes the files of ports and underlays that have none.
+    fn places(&mut self, origin: &Origin) -> Result<Places, RecordingError> {
         let folder = self.folder.join(IN_FOLDER);
         fs::create_dir_all(&folder)
             .map_err(|error| RecordingError(format!("{}: cannot create it: {error}", folder.display())))?;
         self.text.clone_from(&origin.text);
+        let mut places = Places::default();
         for (name, id) in &origin.ports {
-            for (files, folder) in [(&mut self.came, &folder), (&mut self.left, &self.folder)] {
-                if let Entry::Vacant(vacant) = files.entry(*id) {
-                    let path = folder.join(capture_file(name));
-                    vacant.insert(CaptureWriter::create(&path, name)?);
+            let place = match self.ports.entry(name.clone()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(vacant) => {
+                    let file = capture_file(name);
+                    self.came.push(CaptureWriter::create(&folder.join(&file), name)?);
+                    self.left.push(CaptureWriter::create(&self.folder.join(&file), name)?);
+                    *vacant.insert(self.left.len() - 1)
                 }
+            };
+            if id.index() >= places.ports.len() {
+                places.ports.resize(id.index() + 1, None);
             }
+            places.ports[id.index()] = Some(place);
         }
         for underlay in &origin.plan.underlays {
-            if let Entry::Vacant(vacant) = self.came_by.entry(underlay.id) {
-                let name = underlay.local.to_string();
-                let path = folder.join(capture_file(&name));
-                vacant.insert((underlay.local, CaptureWriter::create(&path, &name)?));
-            }
+            let name = underlay.local.to_string();
+            let path = folder.join(capture_file(&name));
+            let place = match self.underlays.entry(name) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(vacant) => {
+                    self.came_by.push(CaptureWriter::create(&path, vacant.key())?);
+                    *vacant.insert(self.came_by.len() - 1)
+                }
+            };
+            places.underlays.insert(underlay.id, (underlay.local, place));
         }
-        Ok(())
+        Ok(places)
     }
 
     /// A datagram, behind headers like those that it came with. What is too long for a packet, joined from many, is left
@@ -368,44 +415,43 @@ impl Captures {
     fn came_by(
         &mut self,
         at: Instant,
-        underlay: UnderlayId,
+        underlay: Option<&(Endpoint, usize)>,
         from: Endpoint,
         payload: &[u8],
     ) -> Result<(), RecordingError> {
-        let Some((local, writer)) = self.came_by.get_mut(&underlay) else { return Ok(()) };
+        let Some(&(local, place)) = underlay else { return Ok(()) };
         if from.address.is_ipv4() != local.address.is_ipv4() || payload.len() > DATAGRAM_MAX {
             return Ok(());
         }
         let (src, dst) = ((from.address, from.l4_port), (local.address, local.l4_port));
         let macs = (Mac::default(), Mac::default());
         let frame = craft::ip(macs, src.0, dst.0, craft::UDP, &craft::udp(src, dst, payload));
-        Ok(writer.write(at, crate::capture::Link::Ethernet, &frame)?)
+        Ok(self.came_by[place].write(at, crate::capture::Link::Ethernet, &frame)?)
     }
 
-    fn came(&mut self, at: Instant, port: PortId, octets: &[u8]) -> Result<(), RecordingError> {
-        let Some(writer) = self.came.get_mut(&port) else { return Ok(()) };
+    fn came(&mut self, at: Instant, place: Option<usize>, octets: &[u8]) -> Result<(), RecordingError> {
+        let Some(place) = place else { return Ok(()) };
         let (header, frame) = octets.split_at(wire::offload::VNET_HDR_LEN);
         let is_plain = header.iter().all(|&octet| octet == 0);
         let (link, bytes) = match is_plain {
             true => (crate::capture::Link::Ethernet, frame),
             false => (crate::capture::Link::VirtioEthernet, octets),
         };
-        Ok(writer.write(at, link, bytes)?)
+        Ok(self.came[place].write(at, link, bytes)?)
     }
 
-    fn left(&mut self, at: Instant, out: &mut Outbox) -> Result<(), RecordingError> {
+    fn left(&mut self, at: Instant, places: &Places, out: &mut Outbox) -> Result<(), RecordingError> {
         for index in 0..out.sends().len() {
             let send = out.sends()[index];
-            if let Some(writer) = self.left.get_mut(&send.port) {
-                writer.write_frame(at, out.frame(send))?;
+            if let Some(place) = places.of(send.port) {
+                self.left[place].write_frame(at, out.frame(send))?;
             }
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), RecordingError> {
-        let by_underlays = self.came_by.values_mut().map(|(_, writer)| writer);
-        for writer in self.came.values_mut().chain(self.left.values_mut()).chain(by_underlays) {
+        for writer in self.came.iter_mut().chain(&mut self.left).chain(&mut self.came_by) {
             writer.flush()?;
         }
         let path = self.folder.join(CONFIG_FILE);

@@ -190,7 +190,9 @@ fn a_recording_becomes_a_golden() {
     let folder = tempfile::tempdir().unwrap();
     let (file, case) = (folder.path().join("a.rec"), folder.path().join("case"));
     std::fs::write(&file, recorded(7).0).unwrap();
-    assert_eq!(golden(&file, &case).unwrap().difference, None);
+    let made = golden(&file, &case).unwrap();
+    assert_eq!((made.replayed.difference.as_deref(), &made.lacks[..]), (None, &[][..]));
+    assert_eq!(made.frames_in, made.replayed.sum(|worker| worker.frames_in));
     let read = |name: &str| std::fs::read(case.join(name)).unwrap();
     assert_eq!(read("case.toml"), TOML.as_bytes());
     assert!(String::from_utf8(read("case.md")).unwrap().contains("--in c1=in/c1.pcapng"));
@@ -199,6 +201,85 @@ fn a_recording_becomes_a_golden() {
     assert_eq!(read("out/c1.pcapng"), read("live/c1.pcapng"));
     assert!(read("in/c1.pcapng").len() > 200 && !read("out/counters.txt").is_empty());
     assert!(golden(&file, &case).unwrap_err().to_string().contains("exists"), "nothing is written over");
+}
+
+/// A case of a run that had begun before says what it lacks; one that fails leaves nothing behind.
+#[test]
+fn a_golden_says_what_it_cannot_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, case) = (folder.path().join("a.rec"), folder.path().join("case"));
+    std::fs::write(&file, b"no recording").unwrap();
+    golden(&file, &case).unwrap_err();
+    assert!(!case.exists());
+    std::fs::write(&file, header()).unwrap();
+    assert!(golden(&file, &case).unwrap_err().to_string().contains("before it has begun"));
+    assert!(!case.exists());
+    std::fs::write(&file, recorded_from(7, 0, From::Middle).0).unwrap();
+    let made = golden(&file, &case).unwrap();
+    let [lack] = &made.lacks[..] else { panic!("{made:?}") };
+    assert!(lack.contains("in the middle"), "{lack}");
+    let about = std::fs::read_to_string(case.join("case.md")).unwrap();
+    let left = made.replayed.sum(|worker| worker.frames_out);
+    assert!(
+        about.ends_with(&format!("- {lack}\n")) && about.contains(&format!("and {left} left")),
+        "{about}"
+    );
+}
+
+/// A port that is removed may leave its id to another one; what that says is not the first one's.
+#[test]
+fn captures_follow_names_and_not_ids() {
+    let text =
+        |port: &str| format!("[network.a]\n[port.b]\nnetwork = \"a\"\n[port.{port}]\nnetwork = \"a\"\n");
+    let mut ids = config::Ids::default();
+    let mut origin = |text: &str| {
+        let compiled = config::compile(&config::check("t.toml", text).unwrap(), &mut ids);
+        let ports = compiled.ports.iter().map(|(name, port)| (name.clone(), port.id)).collect();
+        Origin { plan: Arc::new(compiled.plan), ports, text: text.to_owned() }
+    };
+    let origins =
+        [origin(&text("c9")), origin("[network.a]\n[port.b]\nnetwork = \"a\"\n"), origin(&text("d1"))];
+    assert_eq!(origins[0].ports[1].1, origins[2].ports[1].1, "d1 has c9's id");
+    let port = origins[0].ports[1].1;
+    let (mut node, mut out) = (Node::new(1), Outbox::default());
+    let mut recorder = Recorder::new(0);
+    let begins = Begins { seed: 1, index: 0, replicas: 1, since_1970_ns: 0, missed: 0, has_state: false };
+    recorder.begin(&begins);
+    let mut octets = [&header()[..], &recorder.take(Vec::new())].concat();
+    for (number, origin) in (0..).zip(&origins) {
+        octets.extend(origin_records(0, number, origin)); // All are known before the last holds.
+    }
+    let mut handle = |node: &mut Node, event: Event, number: Option<u32>| {
+        let now = Instant::from_secs(1);
+        match number {
+            Some(number) => recorder.configure(now, number),
+            None => recorder.event(now, &event),
+        }
+        node.handle(now, event, &mut out);
+        recorder.outputs(&mut out);
+        out.clear_sends();
+        octets.extend(recorder.take(Vec::new()));
+    };
+    for (number, origin) in (0_u8..).zip(&origins) {
+        handle(&mut node, Event::Configure(Arc::clone(&origin.plan)), Some(number.into()));
+        if number != 1 {
+            let mut frame = wire::FramePool::default().take();
+            assert!(frame.fill(&says((station(number), station(40)), "hello")));
+            handle(&mut node, Event::Frame { port, frame }, None);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.rec");
+    std::fs::write(&path, [octets, end_of(0, 0)].concat()).unwrap();
+    assert_eq!(replay(&path, Some(&folder.path().join("out"))).unwrap().difference, None);
+    for (name, number) in [("c9", 0), ("d1", 2)] {
+        let path = folder.path().join(format!("out/in/{name}.pcapng"));
+        let mut reader = crate::capture::CaptureReader::open(&path).unwrap();
+        let mut packet = crate::capture::Packet::empty();
+        assert!(reader.read(&mut packet).unwrap(), "{name}");
+        assert_eq!(packet.frame()[6..12], station(number).0, "{name}");
+        assert!(!reader.read(&mut packet).unwrap(), "{name}");
+    }
 }
 
 /// A state is written in this version's own form. Whoever changes a table changes the form: let [`VERSION`] grow with it,
