@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sim::capture::Interface;
 pub use sim::trace::{Explained, Leaving, Line, Question, Verdict};
-use wire::PortId;
 
 use super::ApiError;
 pub use crate::worker::record::{Destination, OpenSink, Origins, Recording, Sink};
-pub use crate::worker::tap::{Next, Sighting, Sightings, Way};
+pub use crate::worker::tap::{Next, Place, Sighting, Sightings, Way};
 
 /// Octets kept of a captured frame unless less is asked for: all of it.
 pub const SNAP_LEN_MAX: usize = wire::frame::FRAME_MAX;
@@ -30,9 +29,29 @@ pub trait Investigation: Send + Sync + 'static {
     fn record(&self, open: Box<OpenSink>) -> Result<Arc<Recording>, ApiError>;
     /// Ends it. Its sinks get what has entered until then, and are dropped.
     fn end_recording(&self, recording: &Recording);
-    /// A recording, in pieces, of what the flight recorder still has of so long. [`super::ErrorKind::Unavailable`] if
+    /// What the flight recorder still has of so long. [`super::ErrorKind::Unavailable`] if
     /// there is none.
-    fn recorded_lately(&self, last: Duration) -> Result<Vec<Vec<u8>>, ApiError>;
+    fn recorded_lately(&self, last: Duration) -> Result<Lately, ApiError>;
+}
+
+/// What the flight recorder still had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lately {
+    /// A recording, in pieces.
+    pub pieces: Vec<Vec<u8>>,
+    /// How far back it reaches.
+    pub reach: Reach,
+}
+
+/// How far back the flight recorder reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// So many milliseconds, of every worker.
+    pub reaches_ms: u64,
+    /// Whether it had more of the time asked for once, which had to go.
+    pub has_forgotten: bool,
+    /// Octets that it may have.
+    pub octets_max: u64,
 }
 
 /// What to record.
@@ -71,6 +90,12 @@ pub struct RecordingInfo {
 /// The header of a recording's answer that has its number, for `DELETE /v1/recordings/NUMBER`.
 pub const RECORDING_NUMBER: &str = "tapestry-recording";
 
+/// The header of a capture's answer that has its number, for `DELETE /v1/captures/NUMBER`.
+pub const CAPTURE_NUMBER: &str = "tapestry-capture";
+
+/// The header of what the flight recorder had, with how far that reaches back ([`Reach`], JSON).
+pub const RECORDING_REACH: &str = "tapestry-recording-reach";
+
 /// Which frames to show.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -103,7 +128,7 @@ pub struct Watch {
     /// Where they come out.
     pub sightings: Sightings,
     /// The ports that are watched, in the order of their names.
-    pub ports: Vec<(PortId, Interface)>,
+    pub ports: Vec<(Place, Interface)>,
     /// Names the ports that come later.
     pub origins: Arc<Origins>,
     /// What has to be added to the switch's clock to have nanoseconds since 1970.

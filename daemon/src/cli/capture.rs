@@ -1,4 +1,7 @@
 //! `tapestry capture` and `tapestry drops --follow`: frames of the running switch as they come, leave and are dropped.
+//!
+//! Ctrl-C (or SIGTERM) asks the switch for the end of a capture and reads on until that has come, so that everything that
+//! had been seen is in the file.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
@@ -6,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use hyper::HeaderMap;
 
 use super::client::Client;
-use super::{Common, DropsArgs, Failure, ask};
-use crate::api::{DropSample, WatchRequest};
+use super::{Common, DropsArgs, Failure, ask, interrupt};
+use crate::api::{CAPTURE_NUMBER, DropSample, WatchRequest};
 
 /// `tapestry capture`
 #[derive(Debug, Args)]
@@ -33,7 +37,7 @@ pub struct CaptureArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
     /// End after so many frames
-    #[arg(short, long, value_name = "COUNT")]
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// The file (pcapng); -: standard output, as in `tapestry capture c1 -w - | wireshark -k -i -`
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -61,7 +65,11 @@ pub fn capture(args: &CaptureArgs, common: &Common) -> Result<(), Failure> {
     let client = Client::new(&common.socket)?;
     // Made when the switch has agreed, so that a refusal leaves no empty file.
     let mut file: Option<Box<dyn Write>> = None;
-    client.stream("/v1/capture", &request, |octets| {
+    let begins = |head: &HeaderMap| {
+        let says = "the capture is being ended; interrupt again to end it at once";
+        interrupt::end_by(head, CAPTURE_NUMBER, "captures", &common.socket, says).map(drop)
+    };
+    client.stream_from("/v1/capture", &request, begins, |octets| {
         let file = match &mut file {
             Some(file) => file,
             None if is_stdout => file.insert(Box::new(io::stdout())),
@@ -71,7 +79,8 @@ pub fn capture(args: &CaptureArgs, common: &Common) -> Result<(), Failure> {
                 file.insert(Box::new(made.map_err(|error| Failure::invalid(name, error.to_string()))?))
             }
         };
-        file.write_all(octets).and_then(|()| file.flush()).map_err(Failure::Output)
+        let written = file.write_all(octets).and_then(|()| file.flush());
+        written.map_err(|error| Failure::writing(&args.write, error))
     })
 }
 

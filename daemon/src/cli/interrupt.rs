@@ -1,15 +1,52 @@
 //! Ctrl-C and SIGTERM of a mode that has something to end in order.
 //!
-//! Until [`Interrupts::watch`] is called they end the process as they always do. From then on a thread waits for them,
+//! [`end_by`] does so for streams of the control socket that have a number. Until [`Interrupts::watch`] is called they end the process as they always do. From then on a thread waits for them,
 //! because the one that works may wait for a slow disk or pipe: at the first signal it asks for the end, and the work goes on
 //! until that has come; at the second the process ends at once with exit code 1, whatever it was doing.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use hyper::HeaderMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+use super::client::{Client, path};
+use crate::api::{ApiError, ErrorKind};
+
+/// Asks for the end of the stream whose answer has this head when somebody interrupts, if it is one that goes on: its
+/// number stands in `header`, and the `resource` of that number is deleted. `says` is said then. Gives what turns true.
+///
+/// # Errors
+/// The system refuses signals or a thread.
+pub(super) fn end_by(
+    head: &HeaderMap,
+    header: &str,
+    resource: &str,
+    socket: &Path,
+    says: &'static str,
+) -> Result<Option<Arc<AtomicBool>>, Failure> {
+    let Some(number) = head.get(header).and_then(|number| number.to_str().ok()) else {
+        return Ok(None);
+    };
+    let (socket, resource) = (socket.to_owned(), path(&[resource, number]));
+    let end = move || {
+        eprintln!("interrupted: {says}");
+        match Client::new(&socket).and_then(|client| client.delete(&resource)) {
+            Ok(()) => {}
+            // Its time was up a moment ago, or the switch ends: it ends in order by itself.
+            Err(Failure::Refused(ApiError { kind: ErrorKind::NotFound, .. })) => {}
+            Err(failure) => drop(super::finish(Err(failure))),
+        }
+    };
+    let watched = Interrupts::listen().and_then(|interrupts| interrupts.watch(end));
+    watched.map(Some).map_err(|error| {
+        Failure::Refused(ApiError::new(ErrorKind::Internal, "cannot wait for signals", error.to_string()))
+    })
+}
 
 /// The signals, caught from now on.
 pub(crate) struct Interrupts {

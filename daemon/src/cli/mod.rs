@@ -302,7 +302,7 @@ pub struct DropsArgs {
     #[arg(long, short)]
     pub follow: bool,
     /// With --follow: end after so many
-    #[arg(long, value_name = "COUNT", requires = "follow")]
+    #[arg(long, value_name = "COUNT", requires = "follow", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
 

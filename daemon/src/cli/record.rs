@@ -6,19 +6,18 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args;
 use hyper::HeaderMap;
 use sim::recording::Survey;
 
-use super::client::{Client, path};
-use super::interrupt::Interrupts;
+use super::client::Client;
+use super::interrupt;
 use super::table::{count, octets};
 use super::{Common, Failure};
-use crate::api::{ApiError, ErrorKind, RECORDING_NUMBER, RecordRequest};
+use crate::api::{RECORDING_NUMBER, RECORDING_REACH, Reach, RecordRequest};
 
 /// `tapestry record`
 #[derive(Debug, Args)]
@@ -45,9 +44,11 @@ pub fn record(args: &RecordArgs, common: &Common) -> Result<(), Failure> {
     let client = Client::new(&common.socket)?;
     // Made when the switch has agreed, so that a refusal leaves no empty file.
     let mut file: Option<Box<dyn Write>> = None;
-    let (mut survey, mut interrupted) = (Survey::default(), None);
+    let (mut survey, mut interrupted, mut reach) = (Survey::default(), None, None);
     let begins = |head: &HeaderMap| {
-        interrupted = watch(head, &common.socket)?;
+        let says = "the recording is being ended; interrupt again to leave it cut off";
+        interrupted = interrupt::end_by(head, RECORDING_NUMBER, "recordings", &common.socket, says)?;
+        reach = head.get(RECORDING_REACH).and_then(|reach| serde_json::from_slice(reach.as_bytes()).ok());
         Ok(())
     };
     let recorded = client.stream_from("/v1/record", &request, begins, |octets| {
@@ -61,34 +62,16 @@ pub fn record(args: &RecordArgs, common: &Common) -> Result<(), Failure> {
                 file.insert(Box::new(made.map_err(|error| Failure::invalid(name, error.to_string()))?))
             }
         };
-        file.write_all(octets).map_err(Failure::Output)
+        file.write_all(octets).map_err(|error| Failure::writing(&args.out, error))
     });
     if file.is_some() {
         let is_interrupted = interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed));
         eprintln!("{}", summary(&survey, is_interrupted));
     }
+    if let (Ok(()), Some(reach), Some(last)) = (&recorded, &reach, args.last) {
+        eprintln!("{}", reached(reach, last));
+    }
     recorded
-}
-
-/// Ends the recording in order when somebody interrupts, if it is one that goes on. Gives what turns true then.
-fn watch(head: &HeaderMap, socket: &Path) -> Result<Option<Arc<AtomicBool>>, Failure> {
-    let Some(number) = head.get(RECORDING_NUMBER).and_then(|number| number.to_str().ok()) else {
-        return Ok(None);
-    };
-    let (socket, resource) = (socket.to_owned(), path(&["recordings", number]));
-    let end = move || {
-        eprintln!("interrupted: the recording is being ended; interrupt again to leave it cut off");
-        match Client::new(&socket).and_then(|client| client.delete(&resource)) {
-            Ok(()) => {}
-            // Its time was up a moment ago, or the switch ends: it ends in order by itself.
-            Err(Failure::Refused(ApiError { kind: ErrorKind::NotFound, .. })) => {}
-            Err(failure) => drop(super::finish(Err(failure))),
-        }
-    };
-    let watched = Interrupts::listen().and_then(|interrupts| interrupts.watch(end));
-    watched.map(Some).map_err(|error| {
-        Failure::Refused(ApiError::new(ErrorKind::Internal, "cannot wait for signals", error.to_string()))
-    })
 }
 
 /// What was recorded, and how it ended.
@@ -103,5 +86,19 @@ fn summary(survey: &Survey, is_interrupted: bool) -> String {
         count(survey.events()),
         octets(survey.octets()),
         count(survey.missed())
+    )
+}
+
+/// How far back the flight recorder reached.
+fn reached(reach: &Reach, last: Duration) -> String {
+    let Reach { reaches_ms, has_forgotten, octets_max } = *reach;
+    let back = format!("reaches back {}.{} s", reaches_ms / 1_000, reaches_ms % 1_000 / 100);
+    if !has_forgotten {
+        return back;
+    }
+    format!(
+        "{back} of the {} asked; the flight recorder holds {}\n  next: start the switch with a larger --flight-recorder",
+        humantime::format_duration(last),
+        octets(octets_max)
     )
 }

@@ -19,7 +19,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::routes::Context;
 use super::sightings::Seat;
-use crate::api::{ApiError, ErrorKind, RECORDING_NUMBER, RecordRequest, Recording, Sink};
+use crate::api::{
+    ApiError, ErrorKind, Lately, RECORDING_NUMBER, RECORDING_REACH, RecordRequest, Recording, Sink,
+};
 
 /// Pieces of an answer that wait for its reader.
 const PIECES_MAX: usize = 64;
@@ -71,9 +73,11 @@ const KIND: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/x-t
 pub(super) async fn answer(context: Context, request: RecordRequest) -> Result<Response, ApiError> {
     if let Some(last) = request.last_ms {
         let last = Duration::from_millis(last);
-        let pieces = context.call(move |operations| operations.recorded_lately(last)).await?;
+        let Lately { pieces, reach } =
+            context.call(move |operations| operations.recorded_lately(last)).await?;
+        let reach = serde_json::to_string(&reach).expect("it has only string keys");
         let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
-        return Ok(([KIND], body).into_response());
+        return Ok(([KIND], [(RECORDING_REACH, reach)], body).into_response());
     }
     let seat = Seat::take(&context.watches)?;
     let (sender, receiver) = mpsc::channel::<Vec<u8>>(PIECES_MAX);

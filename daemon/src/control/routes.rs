@@ -34,6 +34,7 @@ use tokio::sync::watch;
 
 use super::Limits;
 use super::recordings::Readers;
+use super::sightings::Ends;
 use crate::api::{ApiError, ErrorKind, Operations, StationFilter, StationSpec};
 use crate::events::{Event, Subscription};
 
@@ -47,6 +48,8 @@ pub(super) struct Context {
     pub(super) watches: Arc<AtomicUsize>,
     /// Recordings that somebody reads.
     pub(super) readers: Readers,
+    /// How to end captures and followers.
+    pub(super) ends: Ends,
 }
 
 /// A refusal as the socket carries it.
@@ -63,7 +66,8 @@ pub(super) fn router(
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) -> Router {
-    let context = Context { operations, stopped, watches: Arc::default(), readers: Readers::default() };
+    let (watches, readers, ends) = (Arc::default(), Readers::default(), Ends::default());
+    let context = Context { operations, stopped, watches, readers, ends };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/networks", get(networks))

@@ -1,21 +1,24 @@
 //! What a watch sees, as a stream of an answer's body: pcapng octets, or a line for each dropped frame.
 //!
 //! A thread of its own turns what is seen into octets, because waiting for frames blocks. It ends when the reader has
-//! gone, the switch stops, or what was asked for has been seen. A reader that does not keep up loses frames, counted;
+//! gone, the switch stops, what was asked for has been seen, or somebody asks for its end ([`Ends`]): then the reader gets
+//! what has been seen until then. A reader that does not keep up loses frames, counted;
 //! [`CHUNKS_MAX`] pieces wait for it here, besides what the taps hold. At most [`WATCHES_MAX`] threads run.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use futures_util::stream;
 use sim::capture::{CaptureStream, Caught, Direction, Interface};
 use tokio::sync::{mpsc, watch};
-use wire::{DropReason, Instant, PortId};
+use wire::{DropReason, Instant};
 
-use crate::api::{ApiError, DropSample, ErrorKind, Next, Sighting, Watch, WatchRequest, Way};
+use crate::api::{ApiError, DropSample, ErrorKind, Next, Place, Sighting, Watch, WatchRequest, Way};
+use crate::worker::tap::SIGHTINGS_MAX;
 
 /// Watches at once. Further ones are refused.
 pub(super) const WATCHES_MAX: usize = 8;
@@ -60,6 +63,58 @@ impl Drop for Seat {
     }
 }
 
+/// The watches that run, by number, each with what turns true when its end is asked for.
+#[derive(Clone, Default)]
+pub(super) struct Ends(Arc<Mutex<Running>>);
+
+#[derive(Default)]
+struct Running {
+    begun: u64,
+    asked: BTreeMap<u64, Arc<AtomicBool>>,
+}
+
+/// A running watch's number, and whether its end has been asked for. Forgotten when it is dropped.
+pub(super) struct End {
+    pub(super) number: u64,
+    asked: Arc<AtomicBool>,
+    ends: Ends,
+}
+
+impl Ends {
+    /// A watch begins.
+    pub(super) fn begin(&self) -> End {
+        let (mut running, asked) = (self.lock(), Arc::<AtomicBool>::default());
+        running.begun += 1;
+        let number = running.begun;
+        running.asked.insert(number, Arc::clone(&asked));
+        End { number, asked, ends: self.clone() }
+    }
+
+    /// Asks for a watch's end. It has ended when its stream has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if none of this number runs (any more).
+    pub(super) fn end(&self, number: &str) -> Result<(), ApiError> {
+        let running = self.lock();
+        let asked = number.parse().ok().and_then(|number: u64| running.asked.get(&number));
+        let asked = asked.ok_or_else(|| {
+            ApiError::new(ErrorKind::NotFound, format!("capture {number}"), "none of this number runs")
+        })?;
+        asked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.ends.lock().asked.remove(&self.number);
+    }
+}
+
 /// The body of the answer.
 ///
 /// # Errors
@@ -69,6 +124,7 @@ pub(super) fn body(
     request: WatchRequest,
     form: &Form,
     seat: Seat,
+    end: End,
     stopped: watch::Receiver<bool>,
 ) -> Result<Body, ApiError> {
     let (sender, receiver) = mpsc::channel::<Vec<u8>>(CHUNKS_MAX);
@@ -78,7 +134,9 @@ pub(super) fn body(
     };
     let work = move || {
         let _seat = seat;
-        run(&watch, &request, writer.as_mut(), &sender, &stopped);
+        run(&watch, &request, writer.as_mut(), &sender, || {
+            *stopped.borrow() || end.asked.load(Ordering::Relaxed)
+        });
     };
     std::thread::Builder::new().name("watch".to_owned()).spawn(work).map_err(|error| {
         ApiError::new(ErrorKind::Internal, "the capture", format!("cannot start a thread: {error}"))
@@ -95,13 +153,16 @@ fn run(
     request: &WatchRequest,
     writer: &mut dyn Writer,
     sender: &mpsc::Sender<Vec<u8>>,
-    stopped: &watch::Receiver<bool>,
+    is_ending: impl Fn() -> bool,
 ) {
     let until = request.for_ms.map(|millis| std::time::Instant::now() + Duration::from_millis(millis));
-    let (mut count, mut told_lost) = (0, 0);
-    let mut is_over = false;
+    let (mut count, mut told_lost, mut rest) = (0, 0, SIGHTINGS_MAX as u64);
+    let mut is_over = request.count == Some(0);
     while !is_over {
-        let next = watch.sightings.next(QUIET);
+        // At its end, what has been seen by then is still told, as much of it as may be on its way.
+        let is_ending = is_ending();
+        rest = rest.saturating_sub(u64::from(is_ending));
+        let next = watch.sightings.next(if is_ending { Duration::ZERO } else { QUIET });
         let is_quiet = next == Next::Nothing;
         match next {
             Next::Seen(sighting) if is_wanted(watch, &sighting) => {
@@ -112,7 +173,8 @@ fn run(
             Next::End => is_over = true,
         }
         let is_late = until.is_some_and(|until| std::time::Instant::now() >= until);
-        is_over |= is_late || request.count.is_some_and(|max| count >= max) || *stopped.borrow();
+        is_over |= is_late || request.count.is_some_and(|max| count >= max);
+        is_over |= is_ending && (is_quiet || rest == 0);
         let lost = watch.sightings.lost();
         if lost > told_lost && (is_quiet || is_over) {
             told_lost = lost;
@@ -141,32 +203,32 @@ trait Writer: Send {
 struct Pcapng {
     stream: CaptureStream,
     /// Whose the file's interfaces are, in order.
-    ports: Vec<PortId>,
+    ports: Vec<Place>,
     latest: Instant,
 }
 
 impl Pcapng {
     fn new(watch: &Watch, filter: &str) -> Self {
         let interfaces: Vec<Interface> = watch.ports.iter().map(|(_, interface)| interface.clone()).collect();
-        let ports = watch.ports.iter().map(|(id, _)| *id).collect();
+        let ports = watch.ports.iter().map(|(place, _)| *place).collect();
         Self { stream: CaptureStream::new(&interfaces, filter), ports, latest: Instant::ZERO }
     }
 
     /// The port's interface; a port that came later gets one. `None` if there is no such port (any more).
-    fn interface(&mut self, watch: &Watch, port: PortId) -> Option<usize> {
-        if let Some(known) = self.ports.iter().position(|id| *id == port) {
+    fn interface(&mut self, watch: &Watch, place: Place) -> Option<usize> {
+        if let Some(known) = self.ports.iter().position(|known| *known == place) {
             return Some(known);
         }
-        let name = watch.origins.name_of(port)?;
+        let name = watch.origins.name_of(place)?;
         self.stream.interface(&Interface { description: format!("port {name}, which came later"), name });
-        self.ports.push(port);
+        self.ports.push(place);
         Some(self.ports.len() - 1)
     }
 }
 
 impl Writer for Pcapng {
     fn write(&mut self, watch: &Watch, sighting: &Sighting) {
-        let Some(interface) = self.interface(watch, sighting.port) else { return };
+        let Some(interface) = self.interface(watch, sighting.place) else { return };
         let (direction, comment) = match sighting.way {
             Way::In => (Some(Direction::In), None),
             Way::Out => (Some(Direction::Out), None),
@@ -175,7 +237,7 @@ impl Writer for Pcapng {
         self.latest = wall(watch, sighting.at);
         self.stream.packet(&Caught {
             at: self.latest,
-            interface: u32::try_from(interface).expect("ports have 16-bit ids"),
+            interface: u32::try_from(interface).expect("a port is added by a change of the configuration"),
             direction,
             original_len: sighting.original_len,
             bytes: &sighting.bytes,
@@ -215,7 +277,7 @@ impl Writer for Lines {
         let sample = DropSample {
             time: humantime::format_rfc3339_millis(at).to_string(),
             reason: reason.id().to_owned(),
-            port: name(watch, sighting.port),
+            port: name(watch, sighting.place),
             packet: sim::describe_frame(&sighting.bytes),
             lost: self.lost,
         };
@@ -236,11 +298,76 @@ impl Writer for Lines {
     }
 }
 
-fn name(watch: &Watch, port: PortId) -> String {
-    let known = watch.ports.iter().find(|(id, _)| *id == port).map(|(_, interface)| interface.name.clone());
-    known.or_else(|| watch.origins.name_of(port)).unwrap_or_else(|| format!("#{}", port.0))
+fn name(watch: &Watch, place: Place) -> String {
+    let known = watch.ports.iter().find(|(known, _)| *known == place);
+    let known = known.map(|(_, interface)| interface.name.clone());
+    known.or_else(|| watch.origins.name_of(place)).unwrap_or_else(|| format!("#{}", place.port.0))
 }
 
 fn wall(watch: &Watch, at: Instant) -> Instant {
     Instant::from_nanos(at.as_nanos().saturating_add(watch.since_1970_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Origins;
+    use crate::worker::tap::{Wanted, tap};
+    use sim::filter::Filter;
+    use wire::PortId;
+
+    fn place(serial: u32) -> Place {
+        Place { port: PortId(1), serial: Some(serial) }
+    }
+
+    /// A watch of all frames, begun when port c9 had the id that c10 has after it.
+    fn watch() -> (crate::worker::tap::Tap, Watch) {
+        let origins = Origins::default();
+        let mut ids = config::Ids::default();
+        for ports in [&["b", "c9"][..], &["b"], &["b", "c10"]] {
+            let ports = ports.iter().map(|port| format!("[port.{port}]\nnetwork = \"a\"\n"));
+            let text = ports.fold("[network.a]\n".to_owned(), |text, port| text + &port);
+            let compiled = config::compile(&config::check("t.toml", &text).unwrap(), &mut ids);
+            let ports = compiled.ports.iter().map(|(name, port)| (name.clone(), port.id)).collect();
+            origins.announce(&Arc::new(compiled.plan), ports, text);
+        }
+        let (tap, sightings) = tap(Wanted { ports: None, drops: true, filter: Filter::All, snap_len: 60 });
+        let interface = Interface { name: "c9".to_owned(), description: "port c9".to_owned() };
+        let (ports, origins) = (vec![(place(0), interface)], Arc::new(origins));
+        (tap, Watch { sightings, ports, origins, since_1970_ns: 0, reason: None })
+    }
+
+    #[test]
+    fn a_ports_successor_has_its_own_name() {
+        let (tap, watch) = watch();
+        let (mut lines, mut pcapng) = (Lines::default(), Pcapng::new(&watch, ""));
+        for serial in [0, 1, 2] {
+            tap.show(Instant::ZERO, place(serial), Way::Dropped(DropReason::Runt), &[0; 20]);
+            let Next::Seen(sighting) = watch.sightings.next(QUIET) else { panic!("it was shown") };
+            lines.write(&watch, &sighting);
+            pcapng.write(&watch, &sighting);
+        }
+        let text = String::from_utf8(lines.take()).unwrap();
+        let ports = text.lines().map(|line| serde_json::from_str::<DropSample>(line).unwrap().port);
+        assert_eq!(ports.collect::<Vec<_>>(), ["c9", "c10", "#1"], "the last is of no plan");
+        assert_eq!(pcapng.ports, [place(0), place(1)]);
+    }
+
+    #[test]
+    fn a_watch_whose_end_is_asked_for_tells_what_has_been_seen() {
+        let (tap, watch) = watch();
+        for _ in 0..5 {
+            tap.show(Instant::ZERO, place(0), Way::Dropped(DropReason::Runt), &[0; 20]);
+        }
+        let ends = Ends::default();
+        let end = ends.begin();
+        ends.end(&end.number.to_string()).unwrap();
+        let (sender, mut receiver) = mpsc::channel(CHUNKS_MAX);
+        let is_ending = || end.asked.load(Ordering::Relaxed);
+        run(&watch, &WatchRequest::default(), &mut Lines::default(), &sender, is_ending);
+        let told = receiver.try_recv().unwrap();
+        assert_eq!(told.iter().filter(|&&octet| octet == b'\n').count(), 5);
+        drop(end);
+        assert_eq!(ends.end("1").unwrap_err().kind, ErrorKind::NotFound);
+    }
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sim::capture::Interface;
 use sim::filter::{Filter, NotAFilter};
-use wire::{DropReason, PortId};
+use wire::DropReason;
 
 use super::{State, Supervisor};
 use crate::api::{ApiError, ErrorKind, SNAP_LEN_MAX, Watch, WatchRequest};
 use crate::sys::clock;
-use crate::worker::tap::{Wanted, tap};
+use crate::worker::tap::{Place, Wanted, tap};
 
 pub(super) fn watch(supervisor: &Supervisor, request: &WatchRequest) -> Result<Watch, ApiError> {
     let filter: Filter = request.filter.parse().map_err(|error: NotAFilter| {
@@ -23,10 +23,10 @@ pub(super) fn watch(supervisor: &Supervisor, request: &WatchRequest) -> Result<W
         })
     });
     let ports = interfaces(&supervisor.state(), &request.ports)?;
-    let ids = ports.iter().map(|(id, _)| *id).collect();
+    let places = ports.iter().map(|(place, _)| *place).collect();
     let wanted = Wanted {
         // What is dropped because it has no port is seen too if nobody asks for ports.
-        ports: (!request.ports.is_empty()).then_some(ids),
+        ports: (!request.ports.is_empty()).then_some(places),
         drops: request.drops,
         filter,
         snap_len: request.snap_len.unwrap_or(SNAP_LEN_MAX).min(SNAP_LEN_MAX),
@@ -46,7 +46,7 @@ pub(super) fn watch(supervisor: &Supervisor, request: &WatchRequest) -> Result<W
 }
 
 /// The named ports, or all.
-fn interfaces(state: &State, names: &[String]) -> Result<Vec<(PortId, Interface)>, ApiError> {
+fn interfaces(state: &State, names: &[String]) -> Result<Vec<(Place, Interface)>, ApiError> {
     let known = &state.compiled.ports;
     if let Some(missing) = names.iter().find(|name| !known.contains_key(*name)) {
         return Err(ApiError::new(ErrorKind::NotFound, format!("port {missing:?}"), "there is none")
@@ -59,7 +59,8 @@ fn interfaces(state: &State, names: &[String]) -> Result<Vec<(PortId, Interface)
             Some(network) => format!("port {name} of network {network}"),
             None => format!("port {name}"),
         };
-        (port.id, Interface { name: name.clone(), description })
+        let place = Place { port: port.id, serial: Some(port.serial) };
+        (place, Interface { name: name.clone(), description })
     };
     Ok(listed.map(interface).collect())
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Options, Supervisor, change};
-use crate::api::{ApiError, Destination, ErrorKind, RecordingInfo, Warning};
+use crate::api::{ApiError, Destination, ErrorKind, Lately, Reach, RecordingInfo, Warning};
 use crate::sys::clock;
 use crate::worker::record::{OpenSink, Origins, RECORDINGS_MAX, Recording};
 use crate::worker::sink::{self, Ring};
@@ -89,7 +89,7 @@ pub(super) fn warnings(supervisor: &Supervisor) -> Vec<Warning> {
     infos.into_iter().map(warning).collect()
 }
 
-pub(super) fn recorded_lately(supervisor: &Supervisor, last: Duration) -> Result<Vec<Vec<u8>>, ApiError> {
+pub(super) fn recorded_lately(supervisor: &Supervisor, last: Duration) -> Result<Lately, ApiError> {
     let Some(ring) = &supervisor.ring else {
         return Err(ApiError::new(
             ErrorKind::Unavailable,
@@ -100,6 +100,10 @@ pub(super) fn recorded_lately(supervisor: &Supervisor, last: Duration) -> Result
     };
     supervisor.workers.mark_recordings(WRITTEN_WITHIN);
     let nanos = u64::try_from(last.as_nanos()).unwrap_or(u64::MAX);
-    let from = clock::now().as_nanos().saturating_sub(nanos);
-    Ok(ring.since(wire::Instant::from_nanos(from)))
+    let now = clock::now();
+    let kept = ring.since(wire::Instant::from_nanos(now.as_nanos().saturating_sub(nanos)));
+    let reaches_ms = u64::try_from(now.since(kept.began.unwrap_or(now)).as_millis()).unwrap_or(u64::MAX);
+    let octets_max = ring.octets_max() as u64;
+    let reach = Reach { reaches_ms, has_forgotten: kept.has_forgotten, octets_max };
+    Ok(Lately { pieces: kept.pieces, reach })
 }

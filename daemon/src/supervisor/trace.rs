@@ -7,7 +7,7 @@ use config::Lines;
 use sim::trace::{Explained, Question, Scene, Unanswerable};
 
 use super::{Supervisor, capture, fault, record};
-use crate::api::{ApiError, ErrorKind, Investigation, OpenSink, Recording, Watch, WatchRequest};
+use crate::api::{ApiError, ErrorKind, Investigation, Lately, OpenSink, Recording, Watch, WatchRequest};
 
 impl Investigation for Supervisor {
     fn trace(&self, question: &Question) -> Result<Vec<Explained>, ApiError> {
@@ -44,7 +44,7 @@ impl Investigation for Supervisor {
         record::end_recording(self, recording);
     }
 
-    fn recorded_lately(&self, last: Duration) -> Result<Vec<Vec<u8>>, ApiError> {
+    fn recorded_lately(&self, last: Duration) -> Result<Lately, ApiError> {
         record::recorded_lately(self, last)
     }
 }

@@ -137,6 +137,7 @@ impl Worker {
             }
             self.serials[port.id.index()] = Some(port.serial);
         }
+        self.taps.obey(&self.serials);
         let strangers: Vec<PortId> = self
             .ports
             .iter()

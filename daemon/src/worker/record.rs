@@ -32,9 +32,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use node::{Event, Node, Outbox, Plan};
 use serde::{Deserialize, Serialize};
 use sim::recording::{Begins, Origin, Recorder, end_of};
+use vswitch::PortPlan;
 use wire::{Instant, PortId};
 
 use self::writer::{Piece, Waiting, Writer};
+use super::tap::Place;
 use crate::sys::clock;
 
 /// Recordings at once, of which one may be a run's own and one the flight recorder. Further ones are refused.
@@ -71,11 +73,15 @@ impl Origins {
         known.push_back(Arc::new(Origin { plan: Arc::clone(plan), ports, text }));
     }
 
-    /// What the port with this id is called by the latest plan.
-    pub fn name_of(&self, port: PortId) -> Option<String> {
+    /// What this port is called by the latest plan that has it.
+    pub fn name_of(&self, place: Place) -> Option<String> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.back()?.ports.iter().find(|(_, id)| *id == port);
-        found.map(|(name, _)| name.clone())
+        known.iter().rev().find_map(|origin| {
+            let Origin { plan, ports, .. } = &**origin;
+            let has = |port: &PortPlan| port.id == place.port && Some(port.serial) == place.serial;
+            plan.switch.ports.iter().find(|port| has(port))?;
+            ports.iter().find(|(_, id)| *id == place.port).map(|(name, _)| name.clone())
+        })
     }
 
     fn of(&self, plan: &Arc<Plan>) -> Arc<Origin> {

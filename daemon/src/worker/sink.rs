@@ -70,7 +70,25 @@ impl Sink for File {
 pub struct Ring {
     octets_max: usize,
     /// By worker, oldest first.
-    shares: Mutex<BTreeMap<usize, VecDeque<Segment>>>,
+    shares: Mutex<BTreeMap<usize, Share>>,
+}
+
+#[derive(Debug, Default)]
+struct Share {
+    segments: VecDeque<Segment>,
+    /// Whether there were more once.
+    has_forgotten: bool,
+}
+
+/// What a ring still has of some time.
+#[derive(Debug)]
+pub struct Kept {
+    /// A recording, in pieces.
+    pub pieces: Vec<Vec<u8>>,
+    /// Since when nothing is missing; `None`: there is nothing at all.
+    pub began: Option<Instant>,
+    /// Whether there was more of that time once.
+    pub has_forgotten: bool,
 }
 
 #[derive(Debug)]
@@ -95,7 +113,7 @@ impl Ring {
     pub fn open(self: &Arc<Self>) -> Box<OpenSink> {
         let ring = Arc::clone(self);
         Box::new(move |index| {
-            ring.shares().insert(index, VecDeque::new());
+            ring.shares().insert(index, Share::default());
             Ok(Box::new(RingSink { ring: Arc::clone(&ring), index }) as Box<dyn Sink>)
         })
     }
@@ -112,7 +130,7 @@ impl Ring {
 
     /// Octets kept.
     pub fn len(&self) -> usize {
-        self.shares().values().flatten().map(|segment| segment.len).sum()
+        self.shares().values().flat_map(|share| &share.segments).map(|segment| segment.len).sum()
     }
 
     /// Whether nothing is kept yet.
@@ -120,21 +138,30 @@ impl Ring {
         self.len() == 0
     }
 
-    /// A recording of what is kept of the time since `from`, in pieces: of each worker the segment that was being made then
-    /// and all later ones.
-    pub fn since(&self, from: Instant) -> Vec<Vec<u8>> {
-        let mut pieces = vec![header().to_vec()];
-        for (&index, segments) in self.shares().iter().filter(|(_, segments)| !segments.is_empty()) {
+    /// What is kept of the time since `from`: of each worker the segment that was being made then and all later ones.
+    pub fn since(&self, from: Instant) -> Kept {
+        let mut kept = Kept { pieces: vec![header().to_vec()], began: None, has_forgotten: false };
+        for (&index, Share { segments, has_forgotten }) in self.shares().iter() {
             let first = segments.iter().rposition(|segment| segment.began <= from).unwrap_or(0);
-            for segment in segments.range(first..) {
-                pieces.extend(segment.blocks.iter().cloned());
+            let Some(began) = segments.get(first).map(|segment| segment.began) else { continue };
+            let is_short = *has_forgotten && began > from;
+            let is_told = match (kept.began, kept.has_forgotten) {
+                (Some(told), true) => is_short && began > told,
+                (Some(told), false) => is_short || began < told,
+                (None, _) => true,
+            };
+            if is_told {
+                (kept.began, kept.has_forgotten) = (Some(began), is_short);
             }
-            pieces.push(end_of(u16::try_from(index).expect("workers are few"), 0));
+            for segment in segments.range(first..) {
+                kept.pieces.extend(segment.blocks.iter().cloned());
+            }
+            kept.pieces.push(end_of(u16::try_from(index).expect("workers are few"), 0));
         }
-        pieces
+        kept
     }
 
-    fn shares(&self) -> MutexGuard<'_, BTreeMap<usize, VecDeque<Segment>>> {
+    fn shares(&self) -> MutexGuard<'_, BTreeMap<usize, Share>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -142,19 +169,20 @@ impl Ring {
 impl Sink for RingSink {
     fn begin(&mut self) {
         let segment = Segment { began: clock::now(), blocks: Vec::new(), len: 0 };
-        self.ring.shares().entry(self.index).or_default().push_back(segment);
+        self.ring.shares().entry(self.index).or_default().segments.push_back(segment);
     }
 
     fn write(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut shares = self.ring.shares();
         let share_max = self.ring.octets_max / shares.len().max(1);
-        let segments = shares.entry(self.index).or_default();
+        let Share { segments, has_forgotten } = shares.entry(self.index).or_default();
         if let Some(segment) = segments.back_mut() {
             segment.keep(&octets);
         }
         let mut len: usize = segments.iter().map(|segment| segment.len).sum();
         while len > share_max && segments.len() > 1 {
             len -= segments.pop_front().map_or(0, |segment| segment.len);
+            *has_forgotten = true;
         }
         Ok(octets)
     }
@@ -183,13 +211,21 @@ mod tests {
         let ring = Ring::new(100);
         let mut sink = ring.open()(0).unwrap();
         assert!(ring.is_empty());
+        assert_eq!(ring.since(Instant::ZERO).began, None);
         sink.write(vec![9; 50]).unwrap(); // Before a segment begins nothing is kept.
         for number in 1..=4 {
             sink.begin();
             sink.write(vec![number; 40]).unwrap();
         }
         assert_eq!(ring.len(), 80);
-        let kept = ring.since(Instant::ZERO).concat();
+        let began = |at: usize| ring.shares()[&0].segments[at].began;
+        assert_eq!(ring.since(began(1)).began, Some(began(1)));
+        let Kept { pieces, began, has_forgotten } = ring.since(Instant::ZERO);
+        assert!(
+            has_forgotten && began.is_some_and(|began| began > Instant::ZERO),
+            "it does not reach so far"
+        );
+        let kept = pieces.concat();
         let body = &kept[header().len()..kept.len() - end_of(0, 0).len()];
         assert_eq!(body, [[3; 40], [4; 40]].concat());
         // One segment stays whatever its length, and whoever asks for less gets the last.
@@ -198,6 +234,6 @@ mod tests {
         sink.begin();
         sink.write(vec![6; 7]).unwrap();
         assert_eq!(ring.len(), 7);
-        assert!(ring.since(clock::now()).concat().contains(&6));
+        assert!(ring.since(clock::now()).pieces.concat().contains(&6));
     }
 }

@@ -11,7 +11,11 @@
 //!
 //! A frame that comes in is seen at the worker that reads it, before anything is done with it; one that leaves, as the
 //! node has made it, before the device has taken it. At a tunnel's port datagrams are seen, whose outer headers are made
-//! up from what is known: addresses and L4 ports (the source port is the well-known one). A dropped frame is seen as the rooms that it had passed left it.
+//! up from what is known: addresses and L4 ports (the source port is the well-known one). A dropped frame is seen as the
+//! rooms that it had passed left it.
+//!
+//! Ids of ports are given out again, so a tap asks for [`Place`]s: whoever watches a port that is removed does not see the
+//! frames of one that comes after it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -44,11 +48,20 @@ pub enum Way {
     Dropped(DropReason),
 }
 
+/// A port of all that ever have its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The id.
+    pub port: PortId,
+    /// The plan's serial of it; `None`: no port of the plan has the id.
+    pub serial: Option<u32>,
+}
+
 /// Which frames somebody wants to see.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// At these ports; `None`: at all.
-    pub ports: Option<Vec<PortId>>,
+    pub ports: Option<Vec<Place>>,
     /// Those that go no further, and no others; otherwise those that come in and leave.
     pub drops: bool,
     /// Of these, those that it wants.
@@ -63,7 +76,7 @@ pub struct Sighting {
     /// By the switch's own clock.
     pub at: Instant,
     /// At this port.
-    pub port: PortId,
+    pub place: Place,
     /// What became of it.
     pub way: Way,
     /// How long it was.
@@ -125,10 +138,10 @@ impl Tap {
     }
 
     /// Takes a copy if the frame is wanted.
-    pub fn show(&self, at: Instant, port: PortId, way: Way, frame: &[u8]) {
+    pub fn show(&self, at: Instant, place: Place, way: Way, frame: &[u8]) {
         let Wanted { ports, drops, filter, snap_len } = &*self.wanted;
         let is_drop = matches!(way, Way::Dropped(_));
-        let is_here = ports.as_ref().is_none_or(|ports| ports.contains(&port));
+        let is_here = ports.as_ref().is_none_or(|ports| ports.contains(&place));
         if is_drop != *drops || !is_here || !filter.wants(frame) {
             return;
         }
@@ -137,7 +150,7 @@ impl Tap {
         let original_len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         if fits && !self.sightings.is_full() {
             self.shared.octets.fetch_add(bytes.len(), Ordering::Relaxed);
-            let sighting = Sighting { at, port, way, original_len, bytes: bytes.to_vec() };
+            let sighting = Sighting { at, place, way, original_len, bytes: bytes.to_vec() };
             if self.sightings.try_send(sighting).is_ok() {
                 return;
             }
@@ -168,34 +181,47 @@ impl Sightings {
 
 /// A worker's taps.
 #[derive(Debug, Default)]
-pub(super) struct Taps(Vec<Tap>);
+pub(super) struct Taps {
+    taps: Vec<Tap>,
+    /// By [`PortId`], the serials of the plan that holds.
+    serials: Vec<Option<u32>>,
+}
 
 impl Taps {
     /// One more. Taps whose reader has gone are forgotten.
     pub(super) fn add(&mut self, tap: Tap, out: &mut Outbox) {
-        self.0.push(tap);
+        self.taps.push(tap);
         self.tidy(out);
+    }
+
+    /// From now on a plan with these serials holds.
+    pub(super) fn obey(&mut self, serials: &[Option<u32>]) {
+        serials.clone_into(&mut self.serials);
+    }
+
+    fn place(&self, port: PortId) -> Place {
+        Place { port, serial: self.serials.get(port.index()).copied().flatten() }
     }
 
     /// Shows a frame to whoever wants it.
     #[inline]
     pub(super) fn show(&self, port: PortId, way: Way, frame: &FrameBuf) {
-        if !self.0.is_empty() {
+        if !self.taps.is_empty() {
             self.show_all(port, way, frame);
         }
     }
 
     #[cold]
     fn show_all(&self, port: PortId, way: Way, frame: &FrameBuf) {
-        let now = clock::now();
-        for tap in &self.0 {
-            tap.show(now, port, way, frame.bytes());
+        let (now, place) = (clock::now(), self.place(port));
+        for tap in &self.taps {
+            tap.show(now, place, way, frame.bytes());
         }
     }
 
     /// Whether nobody wants to see anything.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.taps.is_empty()
     }
 
     /// Shows what a tunnel's port sends or has received: its payload behind headers like those that it travels with. One
@@ -210,16 +236,16 @@ impl Taps {
         let (src, dst) = ((from.address, from.l4_port), (to.address, to.l4_port));
         let macs = (wire::Mac::default(), wire::Mac::default()); // The host's own affair.
         let datagram = craft::ip(macs, src.0, dst.0, craft::UDP, &craft::udp(src, dst, payload));
-        let now = clock::now();
-        for tap in &self.0 {
-            tap.show(now, port, way, &datagram);
+        let (now, place) = (clock::now(), self.place(port));
+        for tap in &self.taps {
+            tap.show(now, place, way, &datagram);
         }
     }
 
     /// Shows what the node has dropped, and forgets taps whose reader has gone.
     #[inline]
     pub(super) fn show_dropped(&mut self, out: &mut Outbox) {
-        if !self.0.is_empty() {
+        if !self.taps.is_empty() {
             self.show_all_dropped(out);
         }
     }
@@ -236,8 +262,8 @@ impl Taps {
     }
 
     fn tidy(&mut self, out: &mut Outbox) {
-        self.0.retain(|tap| !tap.is_closed());
-        if !self.0.iter().any(Tap::wants_drops) {
+        self.taps.retain(|tap| !tap.is_closed());
+        if !self.taps.iter().any(Tap::wants_drops) {
             out.dropped = None;
         } else if out.dropped.is_none() {
             out.dropped = Some(Vec::new());
@@ -255,19 +281,22 @@ impl Drop for Sightings {
 mod tests {
     use super::*;
 
-    fn wanted(ports: Option<Vec<PortId>>, drops: bool) -> Wanted {
+    const HERE: Place = Place { port: PortId(1), serial: Some(0) };
+
+    fn wanted(ports: Option<Vec<Place>>, drops: bool) -> Wanted {
         Wanted { ports, drops, filter: Filter::All, snap_len: 4 }
     }
 
     #[test]
     fn what_is_wanted_is_seen() {
-        let (tap, seen) = tap(wanted(Some(vec![PortId(1)]), false));
-        tap.show(Instant::ZERO, PortId(0), Way::In, b"elsewhere");
-        tap.show(Instant::ZERO, PortId(1), Way::Dropped(DropReason::Runt), b"dropped");
-        tap.show(Instant::ZERO, PortId(1), Way::Out, b"leaves");
+        let (tap, seen) = tap(wanted(Some(vec![HERE]), false));
+        let elsewhere = Place { port: PortId(0), ..HERE };
+        tap.show(Instant::ZERO, elsewhere, Way::In, b"elsewhere");
+        tap.show(Instant::ZERO, HERE, Way::Dropped(DropReason::Runt), b"dropped");
+        tap.show(Instant::ZERO, HERE, Way::Out, b"leaves");
         let sighting = Sighting {
             at: Instant::ZERO,
-            port: PortId(1),
+            place: HERE,
             way: Way::Out,
             original_len: 6,
             bytes: b"leav".to_vec(),
@@ -278,15 +307,37 @@ mod tests {
         assert!(tap.is_closed());
     }
 
+    /// Nobody asked to see the port that gets the id next.
+    #[test]
+    fn a_ports_successor_is_not_seen_in_its_place() {
+        let (tap, seen) = tap(wanted(Some(vec![HERE]), false));
+        let (all, seen_of_all) = super::tap(wanted(None, false));
+        let (mut taps, mut out) = (Taps::default(), Outbox::default());
+        [tap, all].into_iter().for_each(|tap| taps.add(tap, &mut out));
+        for serial in [Some(0), None, Some(1)] {
+            taps.obey(&[Some(0), serial]);
+            taps.show(PortId(1), Way::In, &out.pool.take());
+        }
+        let serials = |seen: &Sightings| -> Vec<Option<u32>> {
+            let next = || match seen.next(Duration::ZERO) {
+                Next::Seen(sighting) => Some(sighting.place.serial),
+                Next::Nothing | Next::End => None,
+            };
+            std::iter::from_fn(next).collect()
+        };
+        assert_eq!(serials(&seen), [Some(0)]);
+        assert_eq!(serials(&seen_of_all), [Some(0), None, Some(1)]);
+    }
+
     #[test]
     fn what_a_reader_is_too_slow_for_is_counted() {
         let (tap, seen) = tap(wanted(None, true));
         for _ in 0..SIGHTINGS_MAX + 3 {
-            tap.show(Instant::ZERO, PortId(1), Way::Dropped(DropReason::Runt), b"a");
+            tap.show(Instant::ZERO, HERE, Way::Dropped(DropReason::Runt), b"a");
         }
         assert_eq!(seen.lost(), 3);
         assert!(matches!(seen.next(Duration::ZERO), Next::Seen(_)));
-        tap.show(Instant::ZERO, PortId(1), Way::Dropped(DropReason::Runt), b"a");
+        tap.show(Instant::ZERO, HERE, Way::Dropped(DropReason::Runt), b"a");
         assert_eq!(seen.lost(), 3, "there is room again");
         drop(tap);
         let rest = std::iter::repeat_with(|| seen.next(Duration::ZERO)).take_while(|next| *next != Next::End);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use config::{AclSpec, Listen, Proto, PublishSpec, RouteSpec};
 use sim::capture::Interface;
 use tapestry::api::*;
-use tapestry::worker::tap::{Wanted, tap};
+use tapestry::worker::tap::{Place, Wanted, tap};
 use wire::{Cidr, DropReason, Instant, PortId};
 
 use crate::fake::{Switch, missing, taken};
@@ -77,14 +77,15 @@ impl Investigation for Switch {
         })?;
         let (tap, sightings) = tap(Wanted { ports: None, drops: request.drops, filter, snap_len: 1_500 });
         let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 0x88, 0xb5], b"hello"].concat();
+        let place = Place { port: PortId(0), serial: Some(0) };
         for way in [Way::In, Way::Out, Way::Dropped(DropReason::NoReceiver), Way::Dropped(DropReason::Runt)] {
-            tap.show(Instant::from_secs(1), PortId(0), way, &frame);
+            tap.show(Instant::from_secs(1), place, way, &frame);
         }
         let reason = request.reason.as_deref().and_then(DropReason::from_id);
         let interface = Interface { name: "c1".to_owned(), description: "port c1 of network a".to_owned() };
         Ok(Watch {
             sightings,
-            ports: vec![(PortId(0), interface)],
+            ports: vec![(place, interface)],
             origins: Arc::default(),
             since_1970_ns: 1_700_000_000_000_000_000,
             reason,
@@ -98,8 +99,9 @@ impl Investigation for Switch {
     fn end_recording(&self, _: &Recording) {}
 
     /// A piece that says how much was asked for.
-    fn recorded_lately(&self, last: Duration) -> Result<Vec<Vec<u8>>, ApiError> {
-        Ok(vec![b"the last ".to_vec(), format!("{last:?}").into_bytes()])
+    fn recorded_lately(&self, last: Duration) -> Result<Lately, ApiError> {
+        let pieces = vec![b"the last ".to_vec(), format!("{last:?}").into_bytes()];
+        Ok(Lately { pieces, reach: Reach { reaches_ms: 200, has_forgotten: true, octets_max: 16 << 20 } })
     }
 }
 

@@ -79,6 +79,35 @@ fn frames_are_captured_with_names_and_reasons() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let world = World::new();
+    for line in ["capture c1 -w /dev/full", "record --last 60s --out /dev/full"] {
+        let said = fails(&world.socket, line, 1);
+        assert!(said.contains("error: /dev/full cannot be written: No space left"), "{said}");
+        assert!(said.contains("\n  next: make room") && !said.contains("standard output"), "{said}");
+    }
+    fails(&world.socket, "capture c1 --count 0 -w /dev/full", 2);
+    fails(&world.socket, "drops --follow --count 0", 2);
+}
+
+#[test]
+fn how_far_the_flight_recorder_reaches_is_said() {
+    let world = World::new();
+    let file = world.directory.path().join("last.rec");
+    let asked = Command::new(env!("CARGO_BIN_EXE_tapestry"))
+        .args(["record", "--last", "60s", "--out"])
+        .arg(&file)
+        .env("TAPESTRY_SOCKET", &world.socket)
+        .output()
+        .unwrap();
+    assert_eq!((asked.status.code(), fs::read(&file).unwrap()), (Some(0), b"the last 60s".to_vec()));
+    let said = String::from_utf8(asked.stderr).unwrap();
+    let told = "reaches back 0.2 s of the 1m asked; the flight recorder holds 16.0 MiB\n  next: start the switch with a \
+                larger --flight-recorder\n";
+    assert!(said.ends_with(told), "{said}");
+}
+
+#[test]
 fn drops_are_followed() {
     let world = World::new();
     let text = done(&world, "drops --follow");

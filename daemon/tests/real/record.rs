@@ -264,6 +264,34 @@ fn an_interrupted_recording_ends_in_order() {
     }
 }
 
+/// `tapestry capture` of a datagram to L4 port 9 at c1, with these words; returns when it has begun.
+fn capture(world: &World, name: &str, words: &[&str]) -> (Child, PathBuf) {
+    let file = world.daemon.directory.path().join(name);
+    let mut command = tapestry(&world.daemon.socket());
+    command.args(["capture", "c1", "--filter", "udp port 9", "-w"]).arg(&file).args(words);
+    let child = start(command.stderr(Stdio::null()));
+    until("the capture has begun", || std::fs::metadata(&file).is_ok_and(|file| file.len() > 0));
+    (child, file)
+}
+
+#[test]
+fn an_interrupted_capture_has_all_that_was_seen() {
+    if !able() {
+        return;
+    }
+    let Some(world) = World::started(|host, config| Daemon::start_with(host, config, &[])) else { return };
+    let (mut interrupted, file) = capture(&world, "interrupted.pcapng", &[]);
+    let (mut witness, _) = capture(&world, "witness.pcapng", &["--count", "1"]);
+    let [one, _] = &world.containers;
+    let sender = one.run(|| UdpSocket::bind("172.16.0.2:0")).unwrap().unwrap();
+    sender.send_to(b"seen", "192.0.2.1:9").unwrap();
+    assert!(ended(&mut witness).success(), "it has been seen");
+    signal(&interrupted, Signal::INT);
+    assert!(ended(&mut interrupted).success());
+    let (mut reader, mut packet) = (CaptureReader::open(&file).unwrap(), Packet::empty());
+    assert!(reader.read(&mut packet).unwrap());
+}
+
 #[test]
 fn a_second_interrupt_ends_a_recording_at_once() {
     if !able() {
