@@ -319,8 +319,8 @@ impl Track {
         if std::mem::take(&mut self.is_behind) {
             self.recorder.forget();
         }
-        (self.began, self.octets, self.handed) = (now, 0, 0);
         self.hand(Piece::Begins);
+        (self.began, self.octets, self.handed) = (now, 0, 0);
         self.recorder.begin(&Begins { missed: self.missed, has_state: node.is_some(), ..self.begins });
         self.hand_over();
         if !self.is_behind {
@@ -419,6 +419,7 @@ impl Track {
                 tracing::warn!("worker {}: the recording falls behind", self.begins.index);
                 self.is_behind = true;
                 self.miss(self.recorder.events() - self.handed);
+                self.handed = self.recorder.events(); // Told.
                 self.recorder.forget();
             }
             Err(TrySendError::Disconnected(_)) => self.pieces = None,
