@@ -418,9 +418,10 @@ fn tell(report: Report, supervisor: &Supervisor, peers: &watch::Sender<Option<Vi
         Report::Away(why) => {
             tracing::warn!("{why}; forwarding goes on with the peers that are known");
             supervisor.note_registry(|info| {
+                // Another reason is not another absence.
+                info.away += u64::from(info.state != RegistryState::Away);
                 info.state = RegistryState::Away;
                 info.why.clone_from(&why);
-                info.away += 1;
             });
             publish(EventKind::RegistryAway, why);
         }

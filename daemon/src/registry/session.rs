@@ -45,7 +45,7 @@ pub struct Session {
 pub enum Report {
     /// These are the peers from now on.
     Peers(View),
-    /// etcd does not answer; what was known last stays. Told once.
+    /// etcd does not answer; what was known last stays. Told once for each reason in a row.
     Away(String),
     /// etcd answers again.
     Back,
@@ -68,7 +68,8 @@ pub fn contested(pause: Duration) -> String {
 /// What the follower tells.
 #[derive(Debug)]
 enum News {
-    Snapshot(Vec<Entry>),
+    /// All leases, as of this revision.
+    Snapshot(Vec<Entry>, i64),
     Changes(Vec<Entry>, Vec<String>),
     Away(String),
 }
@@ -173,7 +174,7 @@ impl Session {
         roster.set_own(Some((tenure.acquired().subnets, tenure.holder().clone())));
         let (sender, mut news) = mpsc::channel(NEWS_MAX);
         let follower = tokio::spawn(Arc::clone(&self).follow(sender));
-        let mut keeper = Keeper { tenure, roster, told: None, is_away: false };
+        let mut keeper = Keeper { tenure, roster, told: None, away: None };
         let loss = loop {
             let due = keeper.tenure.deadline().map(|due| Moment::now() + due.since(clock::now()));
             tokio::select! {
@@ -262,7 +263,7 @@ impl Session {
     async fn follow_once(&self, backoff: &mut Backoff, news: &mpsc::Sender<News>) -> Result<(), Error> {
         let folder = self.folder();
         let (entries, mut known) = self.list().await?;
-        let mut told = news.send(News::Snapshot(entries)).await;
+        let mut told = news.send(News::Snapshot(entries, known.revision)).await;
         let mut watch = self.client.watch(&folder, known.revision + 1).await?;
         let mut relist = Moment::now() + RELIST;
         while told.is_ok() {
@@ -270,7 +271,7 @@ impl Session {
                 let (entries, now) = self.list().await?;
                 known = continued(&known, now)?;
                 relist = Moment::now() + RELIST;
-                told = news.send(News::Snapshot(entries)).await;
+                told = news.send(News::Snapshot(entries, known.revision)).await;
                 continue;
             };
             match watched? {
@@ -307,32 +308,37 @@ struct Keeper {
     tenure: Tenure,
     roster: Roster,
     told: Option<View>,
-    is_away: bool,
+    /// Why etcd does not answer, if it does not.
+    away: Option<String>,
 }
 
 impl Keeper {
     fn hear(&mut self, news: News, report: &mut impl FnMut(Report)) {
         match news {
             News::Away(why) => {
-                if !std::mem::replace(&mut self.is_away, true) {
+                if self.away.as_ref() != Some(&why) {
+                    self.away = Some(why.clone());
                     report(Report::Away(why));
                 }
                 return;
             }
-            News::Snapshot(entries) => self.roster.reset(entries),
+            News::Snapshot(entries, revision) => {
+                self.tenure.listed(revision);
+                self.roster.reset(entries);
+            }
             News::Changes(written, deleted) => {
                 deleted.iter().for_each(|key| self.roster.delete(key));
                 written.into_iter().for_each(|entry| self.roster.put(entry));
             }
         }
-        if std::mem::replace(&mut self.is_away, false) {
+        if self.away.take().is_some() {
             report(Report::Back);
         }
     }
 
     /// What follows from all that was heard.
     fn settle(&mut self, report: &mut impl FnMut(Report)) -> Option<Loss> {
-        if self.is_away && self.told.is_none() {
+        if self.away.is_some() && self.told.is_none() {
             return None; // Nothing is known yet.
         }
         match self.tenure.seen(self.roster.own(), clock::now()) {

@@ -10,14 +10,20 @@
 //! slept through the end of his term must not take the subnet from whom it was given to since.
 //!
 //! What the watch shows of our key decides the rest ([`Tenure::seen`]): another value of the same host is contested, which is
-//! how two machines with one public address look. It is told and written over at once, under the etcd lease that we have,
-//! so that peers do not send to a wrong MAC address until the next renewal. Whoever writes again is fought with pauses that
-//! double from one second to [`RETRY`] and are forgotten after [`CALM`]. Another host's value is taken, and no key is gone:
+//! how two machines with one public address look; so is our own value under an etcd lease that we have not written it with
+//! ([`LEASES_MAX`]), for such machines may write the very same. It is told and written over at once, under the etcd lease that
+//! we have, so that peers do not send to a wrong MAC address until the next renewal. Whoever writes again is fought with pauses
+//! that double from one second to [`RETRY`] and are forgotten after [`CALM`]. Another host's value is taken, and no key is gone:
 //! both mean that the lease is lost, for good.
+//!
+//! Revisions tell older news from newer only within one history. In that of a cluster that was emptied, or put back to an
+//! older copy, they begin low, so none makes another host's value ours, and the list says when they start anew
+//! ([`Tenure::listed`]).
 //!
 //! etcd may be away for any time: nothing is lost by that alone, and the renewal is tried again until it works. Clock: an
 //! argument. Source: flannel pkg/subnet/etcd/local_manager.go (`CompleteLease`).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -33,12 +39,17 @@ pub const RETRY: Duration = Duration::from_secs(60);
 /// How long nobody may have written to our key for the next one to be answered without a pause.
 pub const CALM: Duration = Duration::from_secs(600);
 
+/// Etcd leases that are remembered as those of our writes, the last ones. Renewals take months to use them up.
+pub const LEASES_MAX: usize = 64;
+
 /// A lease that is ours, and when to do something about it.
 #[derive(Debug)]
 pub struct Tenure {
     acquired: Acquired,
     holder: Holder,
     margin: Duration,
+    /// What our key was written with, as far as we know, the newest last.
+    leases: VecDeque<i64>,
     /// `None`: a reservation, which has no end.
     term: Option<Term>,
     contest: Contest,
@@ -119,7 +130,8 @@ impl Tenure {
     /// The tenure of what was just acquired. A margin longer than the term renews all the time, once in [`RETRY`].
     pub fn new(acquired: Acquired, holder: Holder, margin: Duration, now: Instant) -> Self {
         let (contest, state) = (Contest::default(), State::Idle);
-        let mut tenure = Self { acquired, holder, margin, term: None, contest, state };
+        let leases = VecDeque::from([acquired.lease]);
+        let mut tenure = Self { acquired, holder, margin, leases, term: None, contest, state };
         tenure.begin(now);
         tenure
     }
@@ -165,6 +177,11 @@ impl Tenure {
         match (std::mem::replace(&mut self.state, State::Idle), answer) {
             (State::Granting, Answer::Granted(lease)) => {
                 self.state = State::Replacing(*lease);
+                // Now, for whether it was written may remain unknown.
+                self.leases.push_back(*lease);
+                if self.leases.len() > LEASES_MAX {
+                    self.leases.pop_front();
+                }
                 Progress::Ask(replace(&self.acquired, self.holder.to_json(), *lease))
             }
             (State::Replacing(lease), Answer::Done(written)) => {
@@ -193,24 +210,38 @@ impl Tenure {
         }
     }
 
+    /// Everything was listed as of this revision. One before our own write is no later one of the same history.
+    pub fn listed(&mut self, revision: i64) {
+        if revision < self.acquired.written {
+            self.acquired.written = 0;
+        }
+    }
+
     /// What the registry has under our key.
     pub fn seen(&mut self, own: Option<&Entry>, now: Instant) -> Standing {
         let Some(entry) = own else { return Standing::Lost(Loss::Revoked) };
-        if entry.written <= self.acquired.written {
-            return Standing::Ours; // Older news than our own write.
-        }
         match Holder::parse(&entry.value) {
-            Ok(holder) if holder == self.holder => {
-                self.acquired.written = entry.written;
+            Ok(holder) if holder == self.holder && self.is_our_write(entry.lease) => {
+                // A lower one, too, which may be of another history; in the midst of a fight it is rather old news.
+                if self.contest.answers.is_none() || entry.written > self.acquired.written {
+                    self.acquired.written = entry.written;
+                }
                 Standing::Ours
             }
+            // We write over nobody else, so this is no older news either.
             Ok(holder) if !holder.is_same_host(self.holder.public_ip) => Standing::Lost(Loss::Taken),
+            Ok(_) | Err(_) if entry.written <= self.acquired.written => Standing::Ours, // Older news than our own write.
             // Broken, or of a machine with our address.
             Ok(_) | Err(_) => {
                 self.acquired.written = entry.written;
                 self.contest.seen(now).map_or(Standing::StillContested, Standing::Contested)
             }
         }
+    }
+
+    /// Whether our value under this etcd lease is by us, or by an operator who has made a reservation of it.
+    fn is_our_write(&self, lease: i64) -> bool {
+        lease == 0 || self.leases.contains(&lease)
     }
 
     fn begin(&mut self, now: Instant) {

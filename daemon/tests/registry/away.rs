@@ -130,6 +130,46 @@ async fn a_cluster_that_was_emptied_takes_the_lease_with_it() {
     assert_eq!(again.key(), "10.5.1.0-24", "the subnet file remembers");
 }
 
+/// The new cluster's revisions are lower than that of our lease, which says nothing about whose it is.
+#[tokio::test]
+async fn what_an_emptied_cluster_gave_to_another_is_lost() {
+    let Some(mut etcd) = Etcd::start().await else { return };
+    for host in 2..=9 {
+        etcd.put(&format!("10.5.{host}.0-24"), &lease_of(host));
+    }
+    let wire = Wire::to(&etcd).await;
+    let mut one = Host::join(wire.client(), 1, Some("10.5.1.0-24")).await;
+    wire.whole.send_replace(false);
+    one.hears("absence", |report| matches!(report, Report::Away(_)).then_some(())).await;
+    etcd.kill();
+    etcd.empty();
+    etcd.again().await;
+    let two = Host::join(etcd.client(), 2, Some("10.5.1.0-24")).await;
+    assert_eq!(two.key(), "10.5.1.0-24");
+    wire.whole.send_replace(true);
+    assert_eq!(one.ends().await, Loss::Taken);
+}
+
+/// What keeps it away may change while it is.
+#[tokio::test]
+async fn another_reason_for_an_absence_is_told_again() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let wire = Wire::to(&etcd).await;
+    let mut one = Host::join(wire.client(), 1, Some("10.5.1.0-24")).await;
+    one.sees(&[]).await;
+    wire.whole.send_replace(false);
+    let unreachable = |report: &Report| away(report).filter(|why| why.starts_with("etcd cannot be reached"));
+    one.hears("absence", unreachable).await;
+    for words in
+        [&["user", "add", "root:secret"][..], &["user", "grant-role", "root", "root"], &["auth", "enable"]]
+    {
+        etcd.ctl(words);
+    }
+    wire.whole.send_replace(true);
+    let refused = |report: &Report| away(report).filter(|why| why.starts_with("etcd refuses"));
+    one.hears("the refusal", refused).await;
+}
+
 #[tokio::test]
 async fn of_several_servers_one_that_lives_is_enough() {
     let Some(etcd) = Etcd::start().await else { return };

@@ -1,5 +1,6 @@
 //! Leases in a real etcd: what is written, who gets what, who sees whom.
 
+use tapestry::registry::etcd::Client;
 use tapestry::registry::lease::Broken;
 use tapestry::registry::session::{Report, Session};
 use tapestry::registry::tenure::Loss;
@@ -115,6 +116,18 @@ async fn a_machine_with_our_address_is_reported_and_another_host_ends_the_lease(
 }
 
 #[tokio::test]
+async fn two_machines_with_one_address_notice_each_other_though_they_write_the_same() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let mut one = Host::join(etcd.client(), 1, None).await;
+    one.sees(&[]).await;
+    let mut two = Host::join(etcd.client(), 1, None).await;
+    assert_eq!(one.key(), two.key());
+    let is_contested = |report: &Report| matches!(report, Report::Contested(_)).then_some(());
+    one.hears("the other", is_contested).await;
+    two.hears("the first", is_contested).await;
+}
+
+#[tokio::test]
 async fn of_a_thousand_hosts_all_are_seen_and_so_is_one_more() {
     let Some(etcd) = Etcd::start().await else { return };
     let client = etcd.client();
@@ -162,4 +175,34 @@ async fn a_document_is_read_and_a_password_used() {
     assert_eq!(known.document().await.unwrap().as_ref(), Some(&document), "the token serves again");
     let acquired = known.acquire(wish(1, None), 1, |error| panic!("{error}")).await.unwrap();
     assert!(!acquired.reused);
+}
+
+/// A JSON web token names the revision of users and roles that it was made at, and is refused after any change of them.
+#[tokio::test]
+async fn a_change_of_roles_does_not_lock_out_who_has_a_web_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, "a key of thirty-two octets, or so").unwrap();
+    let words =
+        ["--auth-token".to_owned(), format!("jwt,priv-key={},sign-method=HS256,ttl=1h", key.display())];
+    let address = Etcd::free_address();
+    let client =
+        |credentials| Client::new(vec![format!("http://{address}:2379").parse().unwrap()], credentials);
+    let Some(etcd) = Etcd::start_with(address, "http", &words, &client(None)).await else { return };
+    for words in
+        [&["user", "add", "root:secret"][..], &["user", "grant-role", "root", "root"], &["auth", "enable"]]
+    {
+        etcd.ctl(words);
+    }
+    let known = client(Some(("root".to_owned(), "secret".to_owned())));
+    assert_eq!(known.get("x").await.unwrap(), None);
+    etcd.ctl(&["--user", "root:secret", "role", "add", "another"]);
+    assert_eq!(known.get("x").await.unwrap(), None);
+    // Nor who is in the midst of it.
+    let mut one = Host::join(known, 1, Some("10.5.1.0-24")).await;
+    one.sees(&[]).await;
+    etcd.ctl(&["--user", "root:secret", "role", "add", "a-third"]);
+    let put = format!("{PREFIX}/subnets/10.5.2.0-24");
+    etcd.ctl(&["--user", "root:secret", "put", &put, &lease_of(2)]);
+    one.sees(&["10.5.2.0-24"]).await;
 }

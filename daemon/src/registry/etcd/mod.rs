@@ -55,6 +55,7 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(30);
 const UNAVAILABLE: i64 = 14;
 /// gRPC's code for a token that is missing, wrong or too old.
 const UNAUTHENTICATED: i64 = 16;
+const INVALID_ARGUMENT: i64 = 3;
 
 /// Servers of one cluster.
 #[derive(Debug)]
@@ -264,7 +265,7 @@ impl Client {
         let token = self.token.lock().expect("nothing panics while it is held").clone();
         if token.is_some() {
             match self.offer(path, &json, token).await {
-                Err(Rejection { code: Some(UNAUTHENTICATED), .. }) => {}
+                Err(rejection) if rejection.is_about_the_token() => {}
                 answered => return Ok(answered?),
             }
         }
@@ -307,6 +308,7 @@ impl Client {
             }
             return Err(rejection);
         }
+        refusals.sort(); // Whoever was asked first, it is the same reason.
         let why = refusals.join("; ");
         Err(Rejection { why, code: None, was_sent: false })
     }
@@ -319,6 +321,16 @@ struct Rejection {
     code: Option<i64>,
     /// Whether the request may have been done.
     was_sent: bool,
+}
+
+impl Rejection {
+    /// Whether another token might do. With JSON web tokens, which name the revision of users and roles that they were made
+    /// at, etcd says so in words: its code is that of an argument (api/v3rpc/rpctypes/error.go).
+    fn is_about_the_token(&self) -> bool {
+        let is_old = ["revision of auth store is old", "user name is empty"];
+        self.code == Some(UNAUTHENTICATED)
+            || self.code == Some(INVALID_ARGUMENT) && is_old.iter().any(|words| self.why.contains(words))
+    }
 }
 
 impl From<Rejection> for Error {

@@ -90,8 +90,10 @@ fn what_happens_to_our_key_is_told_apart() {
     let mut tenure = begun(&mut store, 99);
     let old = store.entries[KEY].clone();
     assert_eq!(tenure.seen(Some(&old), NOW), Standing::Ours);
-    store.write(KEY, &holder(1).to_json(), 100);
-    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Ours, "written again as it was");
+    for lease in [99, 0] {
+        store.write(KEY, &holder(1).to_json(), lease);
+        assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Ours, "written again as it was");
+    }
     let other = r#"{"PublicIP":"192.0.2.1","BackendType":"host-gw"}"#;
     store.write(KEY, other, 100);
     assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Contested(Duration::ZERO));
@@ -102,6 +104,56 @@ fn what_happens_to_our_key_is_told_apart() {
     assert_eq!(store.entries[KEY].lease, 99, "no etcd lease is left behind");
     assert_eq!(store.entries[KEY].value, holder(1).to_json().into_bytes());
     assert_eq!(tenure.seen(None, NOW), Standing::Lost(Loss::Revoked));
+}
+
+/// Their VTEP's MAC address follows from the public address that they share, so their values are equal to the octet.
+#[test]
+fn two_machines_that_write_the_very_same_are_told_apart_by_their_etcd_leases() {
+    let mut store = Store::default();
+    let mut tenure = begun(&mut store, 99);
+    assert_eq!(
+        renew(&mut tenure, &mut store, Instant::from_secs(23 * 3600)),
+        Some(Progress::Renewed),
+        "the first of these leases stays known"
+    );
+    for (lease, standing) in
+        [(99, Standing::Ours), (100, Standing::Contested(Duration::ZERO)), (101, Standing::StillContested)]
+    {
+        store.write(KEY, &holder(1).to_json(), lease);
+        assert_eq!(tenure.seen(store.entries.get(KEY), NOW), standing, "{lease}");
+    }
+    assert_eq!(renew(&mut tenure, &mut store, NOW), Some(Progress::Restored));
+    assert_eq!(store.entries[KEY].lease, tenure.acquired().lease);
+    assert_eq!(tenure.seen(store.entries.get(KEY), NOW), Standing::Ours);
+}
+
+/// A cluster that was emptied, or put back to an older copy: its revisions are all lower than that of our write.
+#[test]
+fn in_a_new_history_low_revisions_are_no_older_news() {
+    let begun_late = || {
+        let mut store = Store::default();
+        for _ in 0..100 {
+            store.write("other", "", 7);
+        }
+        begun(&mut store, 99)
+    };
+    let due = Instant::from_secs(23 * 3600);
+    let mut anew = Store::default();
+    // Another host was given our subnet.
+    anew.write(KEY, &holder(2).to_json(), 5);
+    assert_eq!(begun_late().seen(anew.entries.get(KEY), NOW), Standing::Lost(Loss::Taken));
+    // Our own value is back, and is renewed from there.
+    let mut tenure = begun_late();
+    let back = anew.write(KEY, &holder(1).to_json(), 99);
+    tenure.listed(back);
+    assert_eq!(tenure.seen(anew.entries.get(KEY), NOW), Standing::Ours);
+    assert_eq!(renew(&mut tenure, &mut anew, due), Some(Progress::Renewed));
+    // So is one that we wrote before we published what we do now.
+    let mut tenure = begun_late();
+    let back = anew.write(KEY, r#"{"PublicIP":"192.0.2.1","BackendType":"host-gw"}"#, 99);
+    tenure.listed(back);
+    assert_eq!(tenure.seen(anew.entries.get(KEY), NOW), Standing::Contested(Duration::ZERO));
+    assert_eq!(renew(&mut tenure, &mut anew, NOW), Some(Progress::Restored));
 }
 
 /// Whoever never gives in gets an answer a minute in the end, and one at once after a calm; a reservation likewise.
