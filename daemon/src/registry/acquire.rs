@@ -16,7 +16,7 @@
 //! so a machine that was asleep in between overwrites nobody.
 //!
 //! A key without an etcd lease is a reservation that an operator made: it is taken, and stays without (flannel
-//! Documentation/reservations.md; flanneld makes an ordinary lease of it). Clock: none. Chance: a seed.
+//! Documentation/reservations.md; flanneld makes an ordinary lease of it); a lease that we had before goes first. Clock: none. Chance: a seed.
 //!
 //! Source: flannel pkg/subnet/etcd/local_manager.go.
 
@@ -232,6 +232,12 @@ impl Acquisition {
             if !self.fits(subnets) || self.wish.only.is_some_and(|only| only != subnets) {
                 self.state = State::Deleting;
                 return Step::Ask(Request::Delete { key: entry.key.clone(), written: entry.written });
+            }
+            // To others a lease counts more than a reservation that may wait for its host, so it goes when we take that.
+            let left = leases.iter().map(|(each, _)| each).find(|each| is_ours(each) && each.lease != 0);
+            if let Some(left) = left.filter(|_| entry.lease == 0) {
+                self.state = State::Deleting;
+                return Step::Ask(Request::Delete { key: left.key.clone(), written: left.written });
             }
             let target = Target { subnets, replaces: Some(entry.written) };
             return if entry.lease == 0 { self.write(target, 0) } else { self.grant(target) };

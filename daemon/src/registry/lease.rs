@@ -120,7 +120,8 @@ pub enum Broken {
     Backend,
     /// The subnet is not part of the network.
     Outside,
-    /// The host's address or the MAC address of its end of the tunnel is our own.
+    /// The host's address or the MAC address of its end of the tunnel is our own, be it the one we are known by or the one
+    /// we listen at.
     OurAddress,
     /// The subnet overlaps our own.
     OverlapsOurs,
@@ -128,7 +129,7 @@ pub enum Broken {
     Overlaps,
     /// Another host, whose lease is older, has the same MAC address at its end of the tunnel.
     SameVtep,
-    /// The host has a newer lease.
+    /// The host has a newer lease, or one at all where this is a reservation.
     Superseded,
     /// The registry has more leases than we hold.
     TooMany,
@@ -185,7 +186,7 @@ impl Broken {
             Self::OverlapsOurs => "the subnet overlaps our own",
             Self::Overlaps => "the subnet overlaps one that was leased before",
             Self::SameVtep => "another host has the same VtepMAC",
-            Self::Superseded => "the host has a newer lease",
+            Self::Superseded => "the host has a newer lease, or this is a reservation that it has not taken",
             Self::TooMany => "there are more leases than are held",
         }
     }

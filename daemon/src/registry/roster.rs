@@ -8,7 +8,8 @@
 //!   inside or around it;
 //! - of several leases of one host, which its public address names, the one written last counts: a host that got another
 //!   subnet leaves the old key behind until it expires, and an address that another host has now must not be reached for
-//!   the sake of an old key;
+//!   the sake of an old key. A reservation (no etcd lease) counts only beside others of its kind: it may be one that the host
+//!   has not taken yet;
 //! - our own key is nobody's peer. What happens to it is told apart ([`Roster::own`]).
 //!
 //! Limits: [`LEASES_MAX`] keys; further ones are not kept until the next snapshot. [`PEERS_MAX`] peers, the older leases
@@ -72,6 +73,8 @@ pub struct View {
 pub struct Roster {
     network: Network,
     own: Option<(Subnets, Holder)>,
+    /// Where we listen, which behind a NAT is not where others reach us.
+    locals: Vec<IpAddr>,
     entries: BTreeMap<String, Known>,
     too_many: u64,
 }
@@ -93,7 +96,13 @@ struct Sound<'a> {
 impl Roster {
     /// An empty one.
     pub fn new(network: Network) -> Self {
-        Self { network, own: None, entries: BTreeMap::new(), too_many: 0 }
+        Self { network, own: None, locals: Vec::new(), entries: BTreeMap::new(), too_many: 0 }
+    }
+
+    /// The same of a host with these addresses, which no other can have.
+    #[must_use]
+    pub fn with_locals(self, locals: Vec<IpAddr>) -> Self {
+        Self { locals, ..self }
     }
 
     /// Which lease is our own, and what we have written there.
@@ -187,6 +196,10 @@ impl Roster {
                 return Err(Broken::Vtep);
             }
         }
+        let is_local = |endpoint: IpAddr| self.locals.contains(&endpoint);
+        if self.families(subnets).filter_map(|subnet| holder.endpoint(subnet)).any(is_local) {
+            return Err(Broken::OurAddress);
+        }
         let Some((own, ours)) = &self.own else { return Ok(Sound { entry, subnets, holder }) };
         let is_ours = |subnet| {
             let mac = holder.vtep(subnet);
@@ -206,15 +219,16 @@ impl Roster {
         let endpoints = |lease: &Sound| -> Vec<IpAddr> {
             self.families(lease.subnets).filter_map(|subnet| lease.holder.endpoint(subnet)).collect()
         };
-        let mut newest: BTreeMap<IpAddr, i64> = BTreeMap::new();
+        let rank = |lease: &Sound| (lease.entry.lease != 0, lease.entry.written);
+        let mut newest: BTreeMap<IpAddr, (bool, i64)> = BTreeMap::new();
         for lease in &sound {
             for endpoint in endpoints(lease) {
-                let written = newest.entry(endpoint).or_insert(i64::MIN);
-                *written = lease.entry.written.max(*written);
+                let first = newest.entry(endpoint).or_insert((false, i64::MIN));
+                *first = rank(lease).max(*first);
             }
         }
         let is_current = |lease: &Sound| {
-            endpoints(lease).iter().all(|endpoint| newest.get(endpoint) == Some(&lease.entry.written))
+            endpoints(lease).iter().all(|endpoint| newest.get(endpoint) == Some(&rank(lease)))
         };
         let (mut current, old): (Vec<_>, Vec<_>) = sound.into_iter().partition(is_current);
         refused.extend(old.iter().map(|lease| (lease.entry.key.clone(), Broken::Superseded)));

@@ -98,6 +98,16 @@ fn a_reservation_is_taken_and_stays_one() {
 }
 
 #[test]
+fn with_a_reservation_the_lease_of_before_goes() {
+    let mut store = Store::default();
+    let before = acquired(&mut store, wish(VXLAN, 1, Some("10.5.9.0-24")));
+    store.write("10.5.20.0-24", r#"{"PublicIP":"192.0.2.1"}"#, 0);
+    let after = acquired(&mut store, wish(VXLAN, 1, None));
+    assert_eq!((after.subnets.to_string().as_str(), after.lease), ("10.5.20.0-24", 0));
+    assert!(!store.entries.contains_key(&before.subnets.to_string()), "others would go on with it");
+}
+
+#[test]
 fn both_families_are_leased_together() {
     let network = r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48"}"#;
     let mut store = Store::default();

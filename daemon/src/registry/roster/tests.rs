@@ -143,6 +143,27 @@ fn the_older_of_two_claims_and_the_newer_of_two_leases_of_a_host_hold() {
     check(&roster, &["10.5.2.0/24 192.0.2.2 02:00:00:00:00:02"], &["10.5.4.0-24 registry.same-vtep"]);
 }
 
+/// Behind a NAT we are known by another address than we listen at. A lease that names that one, our own of before, say, cannot
+/// be a peer's.
+#[test]
+fn no_peer_listens_where_we_do() {
+    let mut roster = roster(VXLAN).with_locals(vec!["192.0.2.3".parse().unwrap()]);
+    roster.set_own(Some(("10.5.1.0-24".parse().unwrap(), holder(1))));
+    roster.reset([entry("10.5.2.0-24", 2, 2, 2), entry("10.5.3.0-24", 3, 3, 3)]);
+    check(&roster, &["10.5.2.0/24 192.0.2.2 02:00:00:00:00:02"], &["10.5.3.0-24 registry.our-address"]);
+}
+
+/// An operator writes a reservation while its host runs with the lease that it has.
+#[test]
+fn a_reservation_that_waits_for_its_host_cuts_nobody_off() {
+    let mut roster = roster(VXLAN);
+    let reservation = Entry { lease: 0, ..entry("10.5.7.0-24", 3, 9, 9) };
+    roster.reset([entry("10.5.3.0-24", 3, 4, 4), reservation]);
+    check(&roster, &["10.5.3.0/24 192.0.2.3 02:00:00:00:00:03"], &["10.5.7.0-24 registry.superseded"]);
+    roster.delete("10.5.3.0-24");
+    check(&roster, &["10.5.7.0/24 192.0.2.3 02:00:00:00:00:03"], &[]);
+}
+
 #[test]
 fn a_full_roster_counts_what_it_does_not_keep() {
     let mut roster = roster(UDP);
