@@ -13,7 +13,8 @@
 //!
 //! That is the iptables flavour of flanneld; its nftables flavour differs in the fourth rule by accident. The table's
 //! name contains the network, so that several instances do not meet. It stays when we go, as flanneld's rules do. It is
-//! looked at whenever any table changes and every `-iptables-resync` seconds, and made anew if a rule is missing.
+//! looked at whenever any table changes and every `-iptables-resync` seconds, and made anew if a rule is missing or another's,
+//! or the table dormant.
 //!
 //! Forwarding: rules that accept, as in flanneld; they overrule no other table's refusal (a DROP policy of iptables'
 //! FORWARD chain, say), because nftables does not work that way. Clock: tokio's.
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use wire::Cidr;
 
-use super::nft::{Chain, Hook, Match, Nft, Rule, Table, Verdict};
+use super::nft::{Chain, Found, Hook, Match, Nft, Rule, Table, Verdict};
 use crate::registry::lease::Subnets;
 use crate::registry::network::Network;
 
@@ -118,10 +119,10 @@ const fn outside(within: Match) -> Match {
 /// # Errors
 /// If it cannot be made the first time. Later failures are logged, and it is tried again.
 pub(super) async fn keep(table: Table, resync: Duration, made: impl FnOnce()) -> io::Result<()> {
-    let wanted: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
     let mut listener = Nft::listen()?;
     let mut nft = Nft::open()?;
     nft.replace(&table)?;
+    let mut as_made = nft.find(&table.name)?;
     made();
     let mut said = String::new();
     loop {
@@ -129,7 +130,7 @@ pub(super) async fn keep(table: Table, resync: Duration, made: impl FnOnce()) ->
             changed = listener.changed() => changed?,
             () = tokio::time::sleep(resync) => {}
         }
-        put_back(&mut nft, &table, wanted, &mut said);
+        put_back(&mut nft, &table, &mut as_made, &mut said);
         // What follows at once, our own change too, is looked at together.
         let more = async {
             loop {
@@ -139,17 +140,18 @@ pub(super) async fn keep(table: Table, resync: Duration, made: impl FnOnce()) ->
         if let Ok(failed) = tokio::time::timeout(PAUSE, more).await {
             return failed;
         }
-        put_back(&mut nft, &table, wanted, &mut said);
+        put_back(&mut nft, &table, &mut as_made, &mut said);
     }
 }
 
-/// Makes the table anew if it is not as it was. `said` is the failure that was logged last.
-fn put_back(nft: &mut Nft, table: &Table, wanted: usize, said: &mut String) {
-    let outcome = nft.count(&table.name).and_then(|there| {
-        if there == wanted {
+/// Makes the table anew if it is not `as_made`. `said` is the failure that was logged last.
+fn put_back(nft: &mut Nft, table: &Table, as_made: &mut Found, said: &mut String) {
+    let outcome = nft.find(&table.name).and_then(|there| {
+        if there == *as_made {
             return Ok(());
         }
         nft.replace(table)?;
+        *as_made = nft.find(&table.name)?;
         tracing::warn!("nftables table inet {} was changed by somebody; made anew", table.name);
         Ok(())
     });

@@ -27,6 +27,7 @@ const SUBSYSTEM: u16 = 10; // NFNL_SUBSYS_NFTABLES
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
+const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
 const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
@@ -112,6 +113,14 @@ pub(super) struct Table {
     pub(super) chains: Vec<Chain>,
 }
 
+/// What shows whether somebody has changed a table: its flags (a dormant one does nothing), and each rule in the kernel's
+/// words. Their handles alone would not do, for what takes a rule's place has its handle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    flags: u32,
+    rules: Vec<Vec<u8>>,
+}
+
 /// A socket to nftables, in the namespace of the thread that opened it.
 pub(super) struct Nft {
     socket: Socket,
@@ -170,35 +179,52 @@ impl Nft {
         self.commit(batch).map_err(tried(format!("removing nftables table inet {name}")))
     }
 
-    /// How many rules the table of this name has; 0 if there is none.
+    /// What there is of the table of this name; nothing if there is none.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub(super) fn count(&mut self, name: &str) -> io::Result<usize> {
+    pub(super) fn find(&mut self, name: &str) -> io::Result<Found> {
+        let mut found = Found::default();
+        self.ask((GET_TABLE, 0, NEW_TABLE), name, |body| {
+            let flags = attribute(body, 2).and_then(|value| value.first_chunk());
+            found.flags = flags.map_or(0, |flags| u32::from_be_bytes(*flags));
+        })?;
+        self.ask((GET_RULE, DUMP, NEW_RULE), name, |body| {
+            found.rules.push(body.to_vec());
+        })?;
+        Ok(found)
+    }
+
+    /// Asks for what is said of a table by messages of one kind, and hands out the attributes of each.
+    fn ask(
+        &mut self,
+        (question, flags, answer): (u16, u16, u16),
+        name: &str,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
         self.sequence += 1;
         let mut request = Batch { octets: Vec::new(), sequence: self.sequence };
-        request.raw(GET_RULE, REQUEST | DUMP, NFPROTO_INET, 0, |at| at.text(1, name));
+        request.raw(question, REQUEST | flags, NFPROTO_INET, 0, |at| at.text(1, name));
         self.socket.send(&request.octets, 0)?;
-        let mut rules = 0;
-        loop {
-            // Without a further datagram the kernel has said all that it has to say.
-            let Some(datagram) = self.receive()? else { return Ok(rules) };
+        // Without a further datagram the kernel has said all that it has to say.
+        while let Some(datagram) = self.receive()? {
             for (kind, sequence, body) in messages(&datagram) {
-                if sequence != self.sequence {
-                    continue; // Of an earlier request.
-                }
+                let attributes = body.get(4..).unwrap_or_default();
                 match kind {
-                    NLMSG_DONE => return Ok(rules),
-                    NLMSG_ERROR => return no_table(error_of(body)).map(|()| rules),
-                    NEW_RULE
-                        if text_attribute(body.get(4..).unwrap_or_default(), 1) == Some(name.as_bytes()) =>
+                    _ if sequence != self.sequence => {} // Of an earlier request.
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => return no_table(error_of(body)),
+                    _ if kind == answer
+                        && attribute(attributes, 1)
+                            .is_some_and(|text| text.strip_suffix(&[0]) == Some(name.as_bytes())) =>
                     {
-                        rules += 1;
+                        each(attributes);
                     }
                     _ => {}
                 }
             }
         }
+        Ok(())
     }
 
     fn begin(&mut self) -> Batch {
@@ -463,13 +489,13 @@ fn error_of(body: &[u8]) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
 }
 
-/// The value of a text attribute, without its NUL.
-fn text_attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
+/// The value of an attribute.
+fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
     while let Some(&[a, b, c, d]) = octets.first_chunk::<4>() {
         let len = usize::from(u16::from_ne_bytes([a, b]));
         let value = octets.get(4..len)?;
         if u16::from_ne_bytes([c, d]) & !NESTED == wanted {
-            return value.strip_suffix(&[0]);
+            return Some(value);
         }
         octets = octets.get(len.next_multiple_of(4)..)?;
     }
