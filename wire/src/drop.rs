@@ -153,12 +153,12 @@ drop_reasons! {
         "Look at the destinations, or raise `storm.unknown` of the port.";
     // ADMIT: tunnels.
     EncapTruncated => "admit.encap-truncated",
-        "The datagram is shorter than the tunnel's header.",
+        "The datagram is shorter than the tunnel's header, or than the bare packet that it is said to be.",
         "Something that is not this tunnel's peer sends to its L4 port.",
         "Capture on the underlay and look at the sender.";
     EncapFlags => "admit.encap-flags",
-        "The VXLAN header lacks the valid-VNI flag (RFC 7348 §5).",
-        "A peer that speaks another encapsulation on this L4 port (VXLAN-GPE, Geneve).",
+        "The tunnel's header, or the bare packet in its place, is not one (VXLAN: no valid-VNI flag, RFC 7348 §5; udp: no IP packet).",
+        "A peer that speaks another encapsulation on this L4 port (VXLAN-GPE, Geneve; VXLAN where udp is meant).",
         "Give the tunnel and its peer the same encapsulation.";
     UnknownVni => "admit.unknown-vni",
         "The datagram names a VNI that this tunnel does not carry.",
