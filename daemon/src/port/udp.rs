@@ -191,8 +191,11 @@ impl Shared {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a complaint, if there is room.
+    /// Remembers a complaint, if there is room. That this host has none at the moment is none about the other end.
     fn remember(&self, to: SocketAddr, errno: i32, mtu: Option<u32>) {
+        if matches!(errno, libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM) {
+            return;
+        }
         let mut troubles = self.troubles();
         if troubles.len() >= TROUBLES_MAX && !troubles.contains_key(&to) {
             return;
@@ -287,6 +290,7 @@ pub struct UnderlayQueue {
     /// How many messages the next call takes.
     messages: usize,
     drops_seen: u32,
+    unrouted_seen: u64,
 }
 
 /// Why a payload, or a piece of it, was not sent.
@@ -309,6 +313,7 @@ impl UnderlayQueue {
             spare: Vec::new(),
             messages: MESSAGES_MAX,
             drops_seen: 0,
+            unrouted_seen: 0,
         }
     }
 
@@ -376,6 +381,13 @@ impl UnderlayQueue {
         }
         let Ok(drops) = datagram::drops(self.shared.sockets[0].as_fd()) else { return 0 };
         u64::from(drops.wrapping_sub(std::mem::replace(&mut self.drops_seen, drops)))
+    }
+
+    /// How many super-segments that left whole had no way, since this was last asked.
+    pub fn take_unrouted(&mut self) -> u64 {
+        let Some(whole) = self.shared.whole.get().filter(|_| self.receives) else { return 0 };
+        let unrouted = whole.unrouted();
+        unrouted.saturating_sub(std::mem::replace(&mut self.unrouted_seen, unrouted))
     }
 
     /// Sends the payloads that `outgoing` gives for 0, 1, … up to `count`. What could not be sent is told with the

@@ -8,10 +8,14 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Commands of bpf(2) (include/uapi/linux/bpf.h).
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
 /// `BPF_TCX_INGRESS`: frames that an interface receives, before the stack has them (Linux 6.6).
 const BPF_TCX_INGRESS: u32 = 46;
+
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 
 /// What a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +79,95 @@ struct Attach {
     expected_revision: u64,
 }
 
+/// The part of `union bpf_attr` that making a map reads.
+#[repr(C)]
+struct Create {
+    kind: u32,
+    key_len: u32,
+    value_len: u32,
+    entries: u32,
+    flags: u32,
+    inner_map: u32,
+    memory_node: u32,
+    name: [u8; 16],
+}
+
+/// The part of `union bpf_attr` that looking something up in a map reads.
+#[repr(C)]
+struct LookUp {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+const _: () = assert!(size_of::<Create>() == 44 && size_of::<LookUp>() == 32, "as the kernel lays them out");
 const _: () = assert!(size_of::<Attach>() == 32, "as the kernel lays it out");
 const _: () =
     assert!(size_of::<Instruction>() == 8 && size_of::<Load>() == 64, "as the kernel lays them out");
+
+/// A number that a program counts up and we read: a map of one entry.
+#[derive(Debug)]
+pub struct Counter(OwnedFd);
+
+impl Counter {
+    /// One that stands at 0, under a name of at most 15 octets.
+    ///
+    /// # Errors
+    /// EPERM without CAP_BPF (or CAP_SYS_ADMIN), ENOSYS without bpf(2).
+    pub fn new(name: &str) -> io::Result<Self> {
+        let attributes = Create {
+            kind: BPF_MAP_TYPE_ARRAY,
+            key_len: 4,
+            value_len: 8,
+            entries: 1,
+            flags: 0,
+            inner_map: 0,
+            memory_node: 0,
+            name: object_name(name),
+        };
+        // SAFETY: the kernel reads `attributes`, which outlives the call and is as long as is said.
+        let returned = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attributes, size_of::<Create>())
+        };
+        descriptor(returned).map(Self)
+    }
+
+    /// What a program calls it by ([`assembly::Assembly::point_to_value`]).
+    pub fn number(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
+    /// How far it has been counted.
+    ///
+    /// # Errors
+    /// As the kernel refuses; there is no reason to.
+    pub fn read(&self) -> io::Result<u64> {
+        let (key, mut value) = (0_u32, 0_u64);
+        let attributes = LookUp {
+            map: u32::try_from(self.0.as_raw_fd()).expect("an open descriptor is not negative"),
+            padding: 0,
+            key: &raw const key as u64,
+            value: &raw mut value as u64,
+            flags: 0,
+        };
+        // SAFETY: the kernel reads `attributes` and, through its addresses, the 4 octets of `key`, and writes the 8 octets
+        // of `value`, as long as the map's are said to be; all three outlive the call.
+        let returned = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &raw const attributes, size_of::<LookUp>())
+        };
+        if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+    }
+}
+
+/// A name as the kernel has it: cut after 15 octets.
+fn object_name(name: &str) -> [u8; 16] {
+    let mut octets = [0; 16];
+    let len = name.len().min(octets.len() - 1);
+    octets[..len].copy_from_slice(&name.as_bytes()[..len]);
+    octets
+}
 
 /// Loads a program under a name of at most 15 octets. On refusal the verifier's last line is part of the error.
 ///
@@ -129,10 +219,8 @@ fn try_load(kind: Kind, name: &str, program: &[Instruction], log: &mut [u8]) -> 
         log: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
         kernel_version: 0,
         flags: 0,
-        name: [0; 16],
+        name: object_name(name),
     };
-    let len = name.len().min(attributes.name.len() - 1);
-    attributes.name[..len].copy_from_slice(&name.as_bytes()[..len]);
     // SAFETY: the kernel reads `attributes` and, through its addresses, `program` and `license`, and writes at most
     // `log_size` octets to `log`; all four outlive the call and are as long as the counts beside them say.
     let returned =

@@ -232,7 +232,7 @@ impl Worker {
         for slot in self.ports.iter_mut().flatten() {
             self.node.lost_outside(slot.id, DropReason::Overrun, slot.io.take_overruns());
         }
-        self.count_underlay_overruns();
+        self.count_underlay_losses();
         let plan = &self.node.plan().switch;
         let stations_of_port =
             plan.ports.iter().map(|port| (port.id, self.node.stations_of_port(port.id))).collect();

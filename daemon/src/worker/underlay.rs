@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use encap::{Endpoint, Format, Joiner, UnderlayId, UnderlayPlan};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use node::Event;
+use node::{Event, Node};
 use wire::segment::{self, Carried};
 use wire::{DropReason, Ecn, FrameBuf, FramePool, Instant, PortId};
 
@@ -55,6 +55,12 @@ impl Lay {
     /// Notes what is said of datagrams that left, while it is fresh.
     pub(super) fn hear_complaints(&self) {
         self.queue.hear_complaints();
+    }
+
+    /// Counts what sockets had no room for, and what left whole and had no way.
+    fn count_losses(&mut self, node: &mut Node) {
+        node.lost_at_underlay(self.plan.id, DropReason::Overrun, self.queue.take_overruns());
+        node.lost_at_underlay(self.plan.id, DropReason::UnderlayUnreachable, self.queue.take_unrouted());
     }
 
     /// Receives what one call takes, and joins what came from one end with one mark.
@@ -102,7 +108,7 @@ impl Worker {
     /// Forgets an underlay; its sockets are closed when every worker has.
     fn close(&mut self, id: UnderlayId) {
         let Some(mut lay) = self.underlays.get_mut(id.index()).and_then(Option::take) else { return };
-        self.node.lost_at_underlay(id, DropReason::Overrun, lay.queue.take_overruns());
+        lay.count_losses(&mut self.node);
         for fd in lay.queue.fds() {
             // Closing a descriptor takes it out of epoll too, so a refusal here changes nothing.
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
@@ -126,10 +132,10 @@ impl Worker {
         }
     }
 
-    /// Counts what sockets had no room for.
-    pub(super) fn count_underlay_overruns(&mut self) {
+    /// Counts what was lost outside.
+    pub(super) fn count_underlay_losses(&mut self) {
         for lay in self.underlays.iter_mut().flatten() {
-            self.node.lost_at_underlay(lay.plan.id, DropReason::Overrun, lay.queue.take_overruns());
+            lay.count_losses(&mut self.node);
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tapestry::link::Namespace;
@@ -158,6 +159,44 @@ fn super_segments_leave_whole_until_the_way_is_closed_and_by_sockets_then() {
         let status = daemon.json(&["status"]);
         assert!(status["warnings"].to_string().contains("cannot leave whole"), "{status:#}");
     }
+}
+
+/// What leaves whole goes past the sockets, and needs a route as they do, but no neighbour that is known already.
+#[test]
+fn super_segments_that_leave_whole_wait_for_neighbours_and_are_counted_without_a_route() {
+    if !able() {
+        return;
+    }
+    let family = FAMILIES[0];
+    let Some(cable) = Cable::new() else { return };
+    kernel_vxlan(&cable, family);
+    let pod = namespace("pod");
+    let config = stretched(&pod, 2, family, family.host, &[family.far]);
+    let daemon = Daemon::start_in(cable.host.clone(), &format!("tunnel_gso = true\n{config}"));
+    let unrouted = || {
+        let drops = daemon.json(&["drops"]);
+        let is_it = |drop: &&serde_json::Value| drop["reason"] == "deliver.underlay-unreachable";
+        drops.as_array().unwrap().iter().find(is_it).map(ToString::to_string).unwrap_or_default()
+    };
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                ip(&cable.host, &["neigh", "flush", "dev", "eth0"]).unwrap();
+            }
+        });
+        transfer(&pod, &cable.far, "10.9.0.1:0");
+        is_done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(unrouted(), "");
+    assert_eq!(daemon.json(&["status"])["underlays"][0]["send"], "tunnel-gso");
+
+    let listener = cable.far.run(|| TcpListener::bind("10.9.0.1:0")).unwrap().unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut stream = pod.run(|| TcpStream::connect(address)).unwrap().unwrap();
+    ip(&cable.host, &["route", "del", "192.0.2.0/24", "dev", "eth0"]).unwrap();
+    stream.write_all(&[7; 8_000]).unwrap();
+    until("the count", || unrouted().contains("(underlay 192.0.2.2:4789)"));
 }
 
 #[test]

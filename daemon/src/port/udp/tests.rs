@@ -47,6 +47,18 @@ fn facts(incoming: &[Incoming]) -> Vec<(&[u8], usize, Ecn)> {
     incoming.iter().map(|message| (message.payload.bytes(), message.segment, message.ecn)).collect()
 }
 
+/// A live end is not taken for one that is away because this host was short of memory.
+#[test]
+fn a_full_queue_says_nothing_of_the_other_end() {
+    let (underlay, _, at) = opened(ANY[0], Carried::Packet);
+    for errno in [libc::ENOBUFS, libc::EAGAIN, libc::ENOMEM] {
+        underlay.0.remember(at, errno, None);
+    }
+    assert_eq!(underlay.troubles(), BTreeMap::new());
+    underlay.0.remember(at, libc::EHOSTUNREACH, None);
+    assert_eq!(underlay.troubles()[&at].unreachable, 1);
+}
+
 #[test]
 fn datagrams_to_one_place_travel_joined_and_in_order() {
     for local in ANY {

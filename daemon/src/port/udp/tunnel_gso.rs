@@ -7,8 +7,9 @@
 //!
 //! The program asks the kernel's routing table where the outer destination is and hands the frame to that interface and its
 //! neighbours (`bpf_fib_lookup`, `bpf_redirect_neigh`; include/uapi/linux/bpf.h), as a socket would have done: no
-//! forwarding, no source check and no filter of the host lies in between. Without a route the frame is dropped, like a
-//! datagram for which a socket says ENETUNREACH.
+//! forwarding, no source check and no filter of the host lies in between. Whether the neighbour is known does not matter: the
+//! kernel asks for it, and the frame waits. Without a route the frame is dropped, like a datagram for which a socket says
+//! ENETUNREACH, and counted ([`TunnelGso::unrouted`]).
 //!
 //! Only TCP takes this way, in VXLAN, untagged inside, to a place of which nobody has said that its path is narrower;
 //! everything else, and what a [`TunnelGso`] refuses, goes by sockets. The outer source L4 port is a socket's, so that what
@@ -34,7 +35,7 @@ use crate::port::{PortIo, exact_header_len};
 use crate::sys::bpf::assembly::{
     Assembly, BYTE, HALF, JUMP, JUMP_IF_EQUAL, JUMP_UNLESS_EQUAL, MOVE, R0, R1, R2, R3, R4, R6, WORD,
 };
-use crate::sys::bpf::{self, Instruction, Kind};
+use crate::sys::bpf::{self, Counter, Instruction, Kind};
 use crate::sys::{tried, tun};
 
 const IPV4: usize = 20;
@@ -58,6 +59,7 @@ const _: () = assert!(INNER_NH_AT + 2 == VNET_HDR_LEN, "they end it");
 #[derive(Debug)]
 pub(super) struct TunnelGso {
     queue: TapQueue,
+    unrouted: Counter,
     /// The program decides as long as this is open.
     _program: OwnedFd,
 }
@@ -100,12 +102,19 @@ impl TunnelGso {
         let mask = tun::TUN_F_CSUM | tun::TUN_F_TSO4 | tun::TUN_F_TSO6 | tun::TUN_F_UDP_TUNNEL_GSO;
         tun::set_offload(queue.fd(), mask | tun::TUN_F_UDP_TUNNEL_GSO_CSUM)
             .map_err(tried("asking the kernel for UDP-tunnel GSO (Linux 6.17 has it)"))?;
-        let program = bpf::load(Kind::Classifier, "tapestry_route", &program())
+        let unrouted =
+            Counter::new("tapestry_lost").map_err(tried("making a counter for the routing program"))?;
+        let program = bpf::load(Kind::Classifier, "tapestry_route", &program(unrouted.number()))
             .map_err(tried("loading the routing program"))?;
         let index = link::find(&Namespace::current()?, &name)?.map_or(0, |link| link.index);
         let link = bpf::attach_to_ingress(program.as_fd(), index)
             .map_err(tried(format!("attaching the routing program to {name}")))?;
-        Ok(Self { queue, _program: link })
+        Ok(Self { queue, unrouted, _program: link })
+    }
+
+    /// How many frames had no route, since it was made.
+    pub(super) fn unrouted(&self) -> u64 {
+        self.unrouted.read().unwrap_or(0)
     }
 
     /// Whether this payload can go this way.
@@ -209,7 +218,8 @@ enum Label {
 const SKB_LOAD_BYTES: i32 = 26;
 const FIB_LOOKUP: i32 = 69;
 const REDIRECT_NEIGH: i32 = 152;
-const SKIP_NEIGH: i32 = 8;
+/// `BPF_FIB_LOOKUP_SKIP_NEIGH`: a way is one though its neighbour has not been asked for yet.
+const SKIP_NEIGH: i32 = 4;
 /// `TC_ACT_SHOT` (include/uapi/linux/pkt_cls.h).
 const SHOT: i32 = 2;
 /// `struct __sk_buff`: the interface on which the frame is.
@@ -223,8 +233,9 @@ const LOOKUP_TO: i32 = 32 - LOOKUP as i32;
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
 
-/// Asks the routing table about the packet's addresses and hands it to the interface that it names.
-fn program() -> Vec<Instruction> {
+/// Asks the routing table about the packet's addresses and hands it to the interface that it names. What has no way is
+/// counted.
+fn program(unrouted: i32) -> Vec<Instruction> {
     let mut code = Assembly::default();
     code.copy(R6, R1);
     for at in (-LOOKUP..0).step_by(4) {
@@ -260,6 +271,9 @@ fn program() -> Vec<Instruction> {
     code.exit();
 
     code.label(Label::Drop);
+    code.point_to_value(R1, unrouted);
+    code.immediate(MOVE, R2, 1);
+    code.count_up(R1, R2);
     code.immediate(MOVE, R0, SHOT);
     code.exit();
     code.finish()

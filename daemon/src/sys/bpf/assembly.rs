@@ -64,6 +64,11 @@ const LOAD: u8 = 0x61; // a word
 const STORE: u8 = 0x63; // a word
 const STORE_IMMEDIATE: u8 = 0x62;
 const CALL: u8 = 0x85;
+/// A double word in memory += src, in one step; the immediate says that it is an addition (`BPF_ATOMIC`, `BPF_ADD`).
+const COUNT_UP: u8 = 0xdb;
+/// In the place of a source register: the immediate is a map's descriptor, and what is loaded is the address of what the map
+/// holds (`BPF_PSEUDO_MAP_VALUE`).
+const VALUE_OF_MAP: u8 = 2;
 
 /// Instructions, and the jumps among them whose target is a label.
 #[derive(Debug)]
@@ -150,6 +155,17 @@ impl<L: PartialEq> Assembly<L> {
         let (low, high) = (value as i32, (value >> 32) as i32);
         self.push(LOAD_IMMEDIATE_64, dst, 0, low);
         self.push(0, 0, 0, high);
+    }
+
+    /// dst points to the one value of the map that this descriptor is of.
+    pub fn point_to_value(&mut self, dst: u8, map: i32) {
+        self.push(LOAD_IMMEDIATE_64, dst, VALUE_OF_MAP, map);
+        self.push(0, 0, 0, 0);
+    }
+
+    /// What dst points to += src, whoever else does the same.
+    pub fn count_up(&mut self, dst: u8, src: u8) {
+        self.memory(COUNT_UP, (dst, src), 0, 0);
     }
 
     /// R8 ^= each of the words at these places, counted from R7.
