@@ -5,8 +5,8 @@
 //! flanneld calls it, the first of `flannel0` to `flannel9` that is free. `host-gw` has no device of its own, `alloc`
 //! nothing at all.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use rtnetlink::Handle;
 use wire::UnicastMac;
 
 use super::external::{self, External};
+use super::flags::Options;
 use super::host::{self, Host, Route, Ways};
 use super::switch::{self, Packets, Tunnel};
 use crate::control::{self, ServerHandle};
@@ -75,6 +76,10 @@ struct Switch {
     supervisor: Arc<Supervisor>,
     server: Option<ServerHandle>,
     path: Path,
+    /// Whether super-segments leave tunnels whole.
+    tunnel_gso: bool,
+    /// Why the last list of peers is not in force, if it is not.
+    refused: Option<String>,
     /// The subnet's own address on each device.
     own: Vec<IpAddr>,
     here: Namespace,
@@ -119,6 +124,42 @@ pub(super) fn holder(network: &Network, external: &External) -> Result<Holder, S
     })
 }
 
+/// Whether the L4 ports of our ends are to be had. To be asked before there is a lease, which would be left behind.
+///
+/// # Errors
+/// Who may have one, and what to do.
+pub(super) fn can_listen(network: &Network, external: &External) -> Result<(), String> {
+    let (ends, devices): (Vec<SocketAddr>, Vec<String>) = match network.backend {
+        Kind::Vxlan(vxlan) => tunnels(network, vxlan, external)
+            .iter()
+            .map(|tunnel| (SocketAddr::new(tunnel.local, tunnel.l4_port), tunnel.device()))
+            .unzip(),
+        Kind::Udp { l4_port } => (vec![SocketAddr::new(external.v4.into(), l4_port)], Vec::new()),
+        Kind::HostGw | Kind::Alloc => return Ok(()),
+    };
+    let here = Namespace::current().map_err(|error| error.to_string())?;
+    let is_in_our_place = |device: &String| link::find(&here, device).is_ok_and(is_kernels);
+    if devices.iter().any(is_in_our_place) {
+        return Ok(()); // It has the L4 port, and goes.
+    }
+    for end in ends {
+        // Any other refusal is told when the switch is made.
+        if UdpSocket::bind(end).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
+            let l4_port = end.port();
+            return Err(format!(
+                "UDP port {l4_port} is another program's (another flanneld or VXLAN device?); give this network another \
+                 Backend.Port"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a VXLAN device of the kernel's.
+fn is_kernels(found: Option<link::LinkState>) -> bool {
+    found.is_some_and(|state| state.kind.as_deref() == Some("vxlan"))
+}
+
 impl Backend {
     /// Makes the devices and what is there whoever the peers are.
     ///
@@ -129,17 +170,18 @@ impl Backend {
         own: Subnets,
         external: &External,
         handle: Handle,
-        blackhole: bool,
+        options: &Options,
         socket: &FilePath,
     ) -> Result<Self, String> {
-        let always = own.iter().filter(|_| blackhole).map(|subnet| (subnet, Route::Blackhole)).collect();
+        let always =
+            own.iter().filter(|_| options.blackhole).map(|subnet| (subnet, Route::Blackhole)).collect();
         let mut ways = Ways {
             tunnel_v4: None,
             tunnel_v6: None,
             is_each: true,
             whole: network.v4.map(|pool| pool.network()),
             external: external.index,
-            direct: BTreeSet::new(),
+            direct: BTreeMap::new(),
             always,
         };
         let mut switch = None;
@@ -156,7 +198,7 @@ impl Backend {
             Kind::HostGw | Kind::Alloc => None,
         };
         if let Some(path) = path {
-            let mut made = Switch::start(path, own, socket)?;
+            let mut made = Switch::start(path, own, options.tunnel_gso, socket)?;
             made.address(&handle).await?;
             made.lead(&mut ways);
             switch = Some(made);
@@ -174,13 +216,8 @@ impl Backend {
         self.peers = if self.uses_peers { peers } else { Vec::new() };
         self.find_direct().await;
         // First the tunnels, then the routes into them; when peers go the other way round would lose nothing either.
-        if let Some(switch) = &self.switch {
-            let through: Vec<Peer> = self
-                .peers
-                .iter()
-                .filter(|peer| !self.ways.direct.contains(&peer.endpoint))
-                .copied()
-                .collect();
+        let through = self.through();
+        if let Some(switch) = &mut self.switch {
             switch.update(&through);
         }
         let failures = self.host.apply(host::wanted(&self.peers, &self.ways)).await;
@@ -189,11 +226,17 @@ impl Backend {
 
     /// Puts back what somebody has taken away.
     pub(super) async fn assert(&mut self) {
+        let through = self.through();
+        if let Some(switch) = &mut self.switch
+            && switch.refused.is_some()
+        {
+            switch.update(&through);
+        }
         if let Some(switch) = &mut self.switch
             && switch.was_lost()
         {
             tracing::warn!("the device is gone; it is made anew");
-            switch.update(&self.peers);
+            switch.update(&through);
             match switch.address(&self.handle).await {
                 Ok(()) => {
                     switch.lead(&mut self.ways);
@@ -216,6 +259,12 @@ impl Backend {
         switch.supervisor.stop();
     }
 
+    /// Who is reached through the switch.
+    fn through(&self) -> Vec<Peer> {
+        let is_direct = |peer: &&Peer| self.ways.direct.contains_key(&peer.endpoint);
+        self.peers.iter().filter(|peer| !is_direct(peer)).copied().collect()
+    }
+
     /// Which endpoints are on a network of our own.
     async fn find_direct(&mut self) {
         self.ways.direct.clear();
@@ -224,7 +273,9 @@ impl Backend {
         }
         for endpoint in self.peers.iter().map(|peer| peer.endpoint).collect::<BTreeSet<_>>() {
             match external::route_to(&self.handle, endpoint).await {
-                Ok(Some(way)) if way.gateway.is_none() => drop(self.ways.direct.insert(endpoint)),
+                Ok(Some(way)) if way.gateway.is_none() && !way.is_local => {
+                    self.ways.direct.insert(endpoint, way.interface);
+                }
                 Ok(_) => {}
                 Err(error) => tracing::warn!("the way to {endpoint} cannot be asked for: {error}"),
             }
@@ -263,16 +314,17 @@ fn packets(network: &Network, l4_port: u16, own: Subnets, external: &External) -
 }
 
 impl Switch {
-    fn start(path: Path, own: Subnets, socket: &FilePath) -> Result<Self, String> {
+    fn start(path: Path, own: Subnets, tunnel_gso: bool, socket: &FilePath) -> Result<Self, String> {
         let here = Namespace::current().map_err(|error| error.to_string())?;
         for (device, ..) in path.devices() {
             let old = link::find(&here, &device).map_err(|error| error.to_string())?;
-            if old.is_some_and(|old| old.kind.as_deref() == Some("vxlan")) {
+            if is_kernels(old) {
                 tracing::info!("removing the kernel's {device}, to stand in its place");
                 link::remove(&here, &device).map_err(|error| error.to_string())?;
             }
         }
-        let config = Config::new(path.document(&[])).map_err(|report| report.to_string())?;
+        let document = config::Document { tunnel_gso, ..path.document(&[]) };
+        let config = Config::new(document).map_err(|report| report.to_string())?;
         // The subnet file's directory, which is made only when that is written; `claim` says what is wrong.
         drop(socket.parent().map(std::fs::create_dir_all));
         let claimed = control::claim(socket)
@@ -283,7 +335,7 @@ impl Switch {
         let server = claimed.map(|claimed| claimed.serve(Arc::clone(&supervisor) as _));
         let server = server.transpose().map_err(|error| error.to_string())?;
         let own = own.iter().map(|subnet| subnet.address()).collect();
-        Ok(Self { supervisor, server, path, own, here, found: Vec::new() })
+        Ok(Self { supervisor, server, path, tunnel_gso, refused: None, own, here, found: Vec::new() })
     }
 
     /// Gives the devices their addresses.
@@ -327,15 +379,19 @@ impl Switch {
         there != known
     }
 
-    fn update(&self, peers: &[Peer]) {
-        let applied = match Config::new(self.path.document(peers)) {
+    /// These are the peers behind tunnels. A refusal is told once, and kept.
+    fn update(&mut self, peers: &[Peer]) {
+        let document = config::Document { tunnel_gso: self.tunnel_gso, ..self.path.document(peers) };
+        let applied = match Config::new(document) {
             Ok(config) => {
                 self.supervisor.apply_text("peers", Ok(config.to_toml())).map_err(|error| error.to_string())
             }
             Err(report) => Err(report.to_string()),
         };
-        if let Err(why) = applied {
-            tracing::error!("the tunnels stay as they were: {why}");
+        let refused = applied.err();
+        if let Some(why) = refused.as_ref().filter(|why| self.refused.as_ref() != Some(why)) {
+            tracing::error!("the tunnels stay as they were: {why}; it is tried again");
         }
+        self.refused = refused;
     }
 }

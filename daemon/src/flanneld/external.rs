@@ -252,6 +252,8 @@ pub(super) struct Way {
     pub(super) interface: u32,
     pub(super) gateway: Option<IpAddr>,
     pub(super) source: Option<IpAddr>,
+    /// Whether it ends here: the address is our own.
+    pub(super) is_local: bool,
 }
 
 /// The way that the kernel's routes have for an address; `None` if there is none.
@@ -291,7 +293,8 @@ fn way(route: &RouteMessage) -> Option<Way> {
             _ => {}
         }
     }
-    Some(Way { interface: way.0?, gateway: way.1, source: way.2 })
+    let is_local = route.header.kind == RouteType::Local;
+    Some(Way { interface: way.0?, gateway: way.1, source: way.2, is_local })
 }
 
 #[cfg(test)]

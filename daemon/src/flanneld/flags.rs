@@ -73,6 +73,12 @@ const FLAGS: &[(&str, Kind, &str, &str)] = &[
     ("iptables-resync", Kind::Text, "5", "how often the firewall's rules are looked at, in seconds"),
     ("iptables-forward-rules", Kind::Switch, "true", "accept forwarded packets of the network"),
     ("ip-blackhole-route", Kind::Switch, "false", "add a blackhole route for the subnet"),
+    (
+        "tunnel-gso",
+        Kind::Switch,
+        "false",
+        "TCP super-segments leave VXLAN tunnels whole (Linux 6.17); flanneld has no such flag",
+    ),
     ("version", Kind::Switch, "false", "print version and exit"),
     ("v", Kind::Text, "0", "ignored: TAPESTRY_LOG says how much is logged"),
     ("vmodule", Kind::Text, "", "ignored"),
@@ -102,6 +108,7 @@ pub(super) struct Options {
     pub(super) resync: Duration,
     pub(super) forward_rules: bool,
     pub(super) blackhole: bool,
+    pub(super) tunnel_gso: bool,
 }
 
 /// What a command line comes to.
@@ -224,6 +231,7 @@ impl Values {
             resync: Duration::from_secs(self.number::<u64>("iptables-resync")?.max(1)),
             forward_rules: self.switch("iptables-forward-rules")?,
             blackhole: self.switch("ip-blackhole-route")?,
+            tunnel_gso: self.switch("tunnel-gso")?,
         })))
     }
 
@@ -347,8 +355,8 @@ mod tests {
         let mut listed: Vec<&str> = Vec::new();
         for row in rows {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-            assert!(["works", "differs", "refused", "ignored"].contains(&cells[2]), "{row}");
-            let needs_words = ["differs", "refused"].contains(&cells[2]);
+            assert!(["works", "differs", "refused", "ignored", "added"].contains(&cells[2]), "{row}");
+            let needs_words = ["differs", "refused", "added"].contains(&cells[2]);
             assert!(!needs_words || !cells[3].is_empty(), "{row}");
             listed.extend(cells[1].split('`').skip(1).step_by(2));
         }

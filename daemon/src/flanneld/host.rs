@@ -4,19 +4,22 @@
 //!  vxlan    flannel.VNI has the subnet's own address as /32 (/128); for each peer
 //!             neighbour  subnet's own address → VTEP's MAC, permanent
 //!             route      subnet via that address dev flannel.VNI onlink
-//!           or, with DirectRouting and a peer on our own network: route subnet via its public address
+//!           or, with DirectRouting and a peer on a network of ours: route subnet via its public address dev the
+//!           interface to that network
 //!  udp      flannel0 has the subnet's own address as /32; route of the whole network dev flannel0
 //!  host-gw  route subnet via its public address dev the external interface
+//!  any      with -ip-blackhole-route: blackhole subnet of our own, behind every other route to it
 //! ```
 //!
 //! What is wanted is worked out whole ([`wanted`]) and compared with what was made before; the difference is carried out,
 //! removals first. [`Host::assert`] makes everything once more, which changes nothing where it is still there: it is
 //! called every [`ASSERT_EVERY`], so what somebody deletes comes back. Routes and neighbours that we have not made are
-//! not touched, but for one to the same destination, which is replaced as flanneld does.
+//! not touched, but for one to the same destination, which is replaced as flanneld does. The blackhole replaces nothing: the
+//! bridge that the pods are at has a route to the same subnet, before it or after it, and that has to count.
 //!
 //! Source: flannel pkg/backend/vxlan/device.go, vxlan_network.go, pkg/backend/route_network.go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -32,6 +35,9 @@ use crate::sys::tried;
 /// How often everything is made once more (flannel's `routeCheckRetries` loop, 10 s).
 pub(super) const ASSERT_EVERY: Duration = Duration::from_secs(10);
 
+/// The metric of a blackhole: the last of all.
+const LAST: u32 = u32::MAX;
+
 /// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Route {
@@ -39,7 +45,7 @@ pub(super) enum Route {
     Via { device: u32, router: IpAddr, onlink: bool },
     /// Through a device that has no neighbours.
     Through { device: u32 },
-    /// Nowhere: packets vanish.
+    /// Nowhere: packets vanish, unless there is any other route.
     Blackhole,
 }
 
@@ -63,8 +69,8 @@ pub(super) struct Ways {
     pub(super) whole: Option<Cidr>,
     /// The interface to other hosts.
     pub(super) external: u32,
-    /// Endpoints that are reached without a router; `None`: not asked for.
-    pub(super) direct: BTreeSet<IpAddr>,
+    /// Endpoints that are reached without a router, and by which interface; none if not asked for.
+    pub(super) direct: BTreeMap<IpAddr, u32>,
     /// What is wanted whoever the peers are.
     pub(super) always: BTreeMap<Cidr, Route>,
 }
@@ -76,12 +82,12 @@ pub(super) fn wanted(peers: &[Peer], ways: &Ways) -> Wanted {
         let tunnel = if peer.subnet.address().is_ipv4() { ways.tunnel_v4 } else { ways.tunnel_v6 };
         let own = peer.subnet.address();
         match (tunnel, peer.mac) {
-            (Some(device), Some(mac)) if !ways.direct.contains(&peer.endpoint) => {
+            (Some(device), Some(mac)) if !ways.direct.contains_key(&peer.endpoint) => {
                 wanted.neighbours.insert((device, own), mac);
                 wanted.routes.insert(peer.subnet, Route::Via { device, router: own, onlink: true });
             }
             (Some(_) | None, _) => {
-                let device = ways.external;
+                let device = ways.direct.get(&peer.endpoint).copied().unwrap_or(ways.external);
                 let route = Route::Via { device, router: peer.endpoint, onlink: false };
                 wanted.routes.insert(peer.subnet, route);
             }
@@ -164,9 +170,14 @@ impl Host {
             note(added, failures, || format!("adding neighbour {address}"), &[]);
         }
         for subnet in routes {
-            let request = self.handle.route().add(message(*subnet, self.target.routes[subnet])).replace();
+            let route = self.target.routes[subnet];
+            let request = self.handle.route().add(message(*subnet, route));
+            let (request, fine) = match route {
+                Route::Blackhole => (request, &[libc::EEXIST][..]),
+                Route::Via { .. } | Route::Through { .. } => (request.replace(), &[][..]),
+            };
             let added = request.execute().await.map_err(raw);
-            note(added, failures, || format!("adding a route to {subnet}"), &[]);
+            note(added, failures, || format!("adding a route to {subnet}"), fine);
         }
     }
 
@@ -239,11 +250,11 @@ fn message(subnet: Cidr, route: Route) -> RouteMessage {
             .output_interface(device)
             .build(),
         (IpAddr::V4(to), Route::Blackhole) => {
-            let builder = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, len);
+            let builder = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, len).priority(LAST);
             builder.kind(RouteType::BlackHole).scope(RouteScope::Universe).build()
         }
         (IpAddr::V6(to), Route::Blackhole) => {
-            let builder = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to, len);
+            let builder = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to, len).priority(LAST);
             builder.kind(RouteType::BlackHole).scope(RouteScope::Universe).build()
         }
     };
@@ -274,6 +285,7 @@ mod tests {
         let peers = [
             peer("10.5.2.0/24", "192.0.2.2", Some(2)),
             peer("10.5.3.0/24", "192.0.2.3", Some(3)),
+            peer("10.5.4.0/24", "198.51.100.4", Some(5)),
             peer("fd00:0:0:2::/64", "2001:db8::2", Some(4)),
         ];
         let ways = Ways {
@@ -282,7 +294,10 @@ mod tests {
             is_each: true,
             whole: None,
             external: 2,
-            direct: BTreeSet::from(["192.0.2.3".parse().unwrap()]),
+            direct: BTreeMap::from([("192.0.2.3", 2), ("198.51.100.4", 3)])
+                .into_iter()
+                .map(|(endpoint, interface)| (endpoint.parse().unwrap(), interface))
+                .collect(),
             always: BTreeMap::from([("10.5.1.0/24".parse().unwrap(), Route::Blackhole)]),
         };
         let wanted = wanted(&peers, &ways);
@@ -296,6 +311,7 @@ mod tests {
                 ("10.5.1.0/24".to_owned(), Route::Blackhole),
                 ("10.5.2.0/24".to_owned(), via(7, "10.5.2.0", true)),
                 ("10.5.3.0/24".to_owned(), via(2, "192.0.2.3", false)),
+                ("10.5.4.0/24".to_owned(), via(3, "198.51.100.4", false)),
                 ("fd00:0:0:2::/64".to_owned(), via(8, "fd00:0:0:2::", true)),
             ]
         );

@@ -146,6 +146,7 @@ async fn work(
     );
     let previous = subnet_file::read(&options.subnet_file);
     let holder = backend::holder(&network, &external)?;
+    backend::can_listen(&network, &external)?;
     let wish =
         Wish { network: network.clone(), holder: holder.clone(), previous: previous.subnets, only: None };
     let seed = clock::now().as_nanos() ^ u64::from(external.public_v4.to_bits()) << 32;
@@ -163,12 +164,12 @@ async fn work(
 
     let socket = socket.unwrap_or_else(|| options.subnet_file.with_file_name("tapestry.sock"));
     let mtu = backend::mtu(&network, &external);
-    let backend =
-        Backend::start(&network, acquired.subnets, &external, handle, options.blackhole, &socket).await?;
+    let backend = Backend::start(&network, acquired.subnets, &external, handle, options, &socket).await?;
     let backend = running.insert(backend);
     firewall(&network, acquired.subnets, options, previous.network).await?;
     announce(options, &network, acquired.subnets, mtu, &external, &ready);
-    follow(session, tenure, Roster::new(network), backend).await;
+    let locals = [Some(external.v4.into()), external.v6.map(Into::into)].into_iter().flatten().collect();
+    follow(session, tenure, Roster::new(network).with_locals(locals), backend).await;
     Ok(())
 }
 

@@ -61,6 +61,35 @@ fn a_host_is_ready_when_its_subnet_file_says_so() {
     assert!(again.log().contains("Lease has been revoked. Shutting down daemon."), "{}", again.log());
 }
 
+/// The bridge that pods are at has a route to the same subnet. It counts, whether it was there first or came later.
+#[test]
+fn the_blackhole_is_behind_the_bridges_own_route() {
+    if !able() {
+        return;
+    }
+    let lan = Lan::new();
+    lan.configure(VXLAN);
+    let host = lan.machine(1);
+    let flanneld = host.start(&["--ip-blackhole-route"]);
+    flanneld.is_ready();
+    let (own, subnet) = (host.own(), host.env("FLANNEL_SUBNET"));
+    let routes = || output(&host.space, &["ip", "route"]);
+    let blackhole = format!("blackhole {own}/24");
+    until("the blackhole", || routes().contains(&blackhole));
+    run(&host.space, "ip link add docker0 type bridge\nip link set docker0 up");
+    run(&host.space, &format!("ip addr add {subnet} dev docker0"));
+    let bridges = format!("{own}/24 dev docker0");
+    let leads_to_the_bridge = || {
+        let pod = subnet.replace(".1/24", ".2");
+        let is_there = routes().contains(&bridges) && routes().contains(&blackhole);
+        is_there && output(&host.space, &["ip", "route", "get", &pod]).contains("dev docker0")
+    };
+    assert!(leads_to_the_bridge(), "{}", routes());
+    run(&host.space, &format!("ip route del {blackhole}"));
+    until("the blackhole again", || routes().contains(&blackhole));
+    assert!(leads_to_the_bridge(), "{}", routes());
+}
+
 #[test]
 fn peers_become_routes_and_neighbours_and_come_back_when_deleted() {
     if !able() {
@@ -89,6 +118,26 @@ fn peers_become_routes_and_neighbours_and_come_back_when_deleted() {
     lan.ctl(&["del", &format!("{PREFIX}/subnets/10.5.200.0-24")]);
     until("the route's end", || !routes().contains("10.5.200.0"));
     assert!(!neighbours().contains("10.5.200.0"), "{}", neighbours());
+}
+
+/// Behind a NAT we listen at another address than the one we are known by. A lease that names that one, our own of before, say,
+/// is refused alone.
+#[test]
+fn a_lease_at_our_local_address_takes_no_tunnel_away() {
+    if !able() {
+        return;
+    }
+    let lan = Lan::new();
+    lan.configure(VXLAN);
+    let host = lan.machine(1);
+    let stale = lease_of(9).replace("192.0.0.9", "192.168.77.1");
+    lan.ctl(&["put", &format!("{PREFIX}/subnets/10.5.200.0-24"), &stale]);
+    let flanneld = host.join(&["-iface=eth0", "-public-ip=203.0.113.1"]);
+    lan.ctl(&["put", &format!("{PREFIX}/subnets/10.5.201.0-24"), &lease_of(10)]);
+    let ends = || host.lines_at("run/tapestry.sock", &["peer", "ls"]);
+    until("a tunnel", || ends().iter().any(|end| end.to_string().contains("192.0.0.10")));
+    assert_eq!(ends().len(), 1, "{:?}", ends());
+    assert!(flanneld.log().contains("registry.our-address"), "{}", flanneld.log());
 }
 
 #[test]
@@ -137,8 +186,16 @@ fn masquerading_is_a_table_of_ours_that_comes_back() {
     ] {
         assert!(listed.contains(words), "{words}\n{listed}\n{}", flanneld.log());
     }
-    for flush in ["nft flush ruleset", "nft flush chain inet tapestry-flannel-10.5.0.0-16 postrtg"] {
-        run(&host.space, flush);
+    let numbered = output(&host.space, &["nft", "-a", "list", "table", "inet", table]);
+    let rule = numbered.lines().find(|line| line.contains("!= 224.0.0.0/4 masquerade")).unwrap();
+    let handle = rule.rsplit(' ').next().unwrap();
+    for change in [
+        format!("nft replace rule inet {table} postrtg handle {handle} accept"),
+        "nft flush ruleset".to_owned(),
+        format!("nft flush chain inet {table} postrtg"),
+        format!("nft add table inet {table} {{ flags dormant ; }}"),
+    ] {
+        run(&host.space, &change);
         until("the table again", || {
             output(&host.space, &["nft", "list", "tables"]).contains(table) && list() == listed
         });
@@ -173,13 +230,21 @@ fn with_direct_routing_neighbours_need_no_tunnel() {
     lan.configure(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}"#);
     let hosts = [lan.machine(1), lan.machine(2)];
     let running: Vec<_> = hosts.iter().map(|host| host.join(&[])).collect();
+    // A neighbour, too, but not by the interface to the others.
+    run(
+        &hosts[0].space,
+        "ip link add eth1 type bridge\nip link set eth1 up\nip addr add 192.0.1.1/24 dev eth1",
+    );
+    lan.ctl(&["put", &format!("{PREFIX}/subnets/10.5.201.0-24"), &lease_of(0x0109)]);
     let far = lease_of(9); // Behind the default route.
     lan.ctl(&["put", &format!("{PREFIX}/subnets/10.5.200.0-24"), &far]);
     let routes = || output(&hosts[0].space, &["ip", "route"]);
     let near = format!("{}/24 via 192.168.77.2 dev eth0", hosts[1].own());
-    until("both routes", || {
-        routes().contains(&near) && routes().contains("10.5.200.0/24 via 10.5.200.0 dev flannel.1 onlink")
-    });
+    for route in
+        [&near, "10.5.200.0/24 via 10.5.200.0 dev flannel.1 onlink", "10.5.201.0/24 via 192.0.1.9 dev eth1"]
+    {
+        until(route, || routes().contains(route));
+    }
     let (from, to) = (hosts[0].gateway(), hosts[1].gateway());
     output(&hosts[0].space, &["ping", "-c", "1", "-W", "5", "-I", &from, &to]);
     drop(running);
@@ -223,6 +288,12 @@ fn what_cannot_work_is_refused_with_the_reason() {
     ] {
         refused(&format!(r#"{{"Network":"10.5.0.0/16","Backend":{backend}}}"#), &[], 1, words);
     }
+    let leases = || lan.ctl(&["get", "--prefix", &format!("{PREFIX}/subnets/"), "--keys-only"]);
+    let before = leases();
+    run(&host.space, "ip link add other type vxlan id 9 dev eth0 dstport 8472\nip link set other up");
+    refused(VXLAN, &[], 1, "UDP port 8472 is another program's (another flanneld or VXLAN device?)");
+    run(&host.space, "ip link del other");
+    assert_eq!(leases(), before, "nothing is leased for that");
     // All subnets are taken.
     for (number, key) in ["10.5.0.64-26", "10.5.0.128-26", "10.5.0.192-26"].into_iter().enumerate() {
         let host = u16::try_from(number).unwrap() + 20;

@@ -235,8 +235,13 @@ impl Machine {
 
     /// The same where the answer is a line for each.
     pub(crate) fn lines(&self, words: &[&str]) -> Vec<serde_json::Value> {
+        self.lines_at("socket", words)
+    }
+
+    /// The same of what has its control socket there.
+    pub(crate) fn lines_at(&self, socket: &str, words: &[&str]) -> Vec<serde_json::Value> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tapestry"));
-        command.arg("--socket").arg(self.directory.path().join("socket")).args(words).arg("--json");
+        command.arg("--socket").arg(self.directory.path().join(socket)).args(words).arg("--json");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         let values = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
