@@ -264,7 +264,7 @@ fn captures_follow_names_and_not_ids() {
         handle(&mut node, Event::Configure(Arc::clone(&origin.plan)), Some(number.into()));
         if number != 1 {
             let mut frame = wire::FramePool::default().take();
-            assert!(frame.fill(&says((station(number), station(40)), "hello")));
+            assert!(frame.fill(&says((station(40), station(number)), "hello")));
             handle(&mut node, Event::Frame { port, frame }, None);
         }
     }
