@@ -49,28 +49,7 @@ fn faults_do_what_is_asked_and_end_when_they_are_cleared() {
     let ports = daemon.json(&["port", "ls"]);
     assert_eq!((&ports[0]["faults"], &ports[1]["faults"]), (&false.into(), &true.into()), "{ports}");
 
-    // On entering likewise, and `trace` knows; what came is still accounted for.
-    daemon.order(&["fault", "set", "c1", "--in", "--up", "false"]);
-    let packet = ["trace", "--in", "c1", "udp 172.16.0.2:5 > 172.16.0.3:9"];
-    let told = daemon.ask(&packet);
-    let text = String::from_utf8(told.stdout).unwrap();
-    assert!(told.status.code() == Some(10) && text.contains("verdict: DROP admit.fault"), "{text}");
-    sender.send_to(b"lost", "172.16.0.3:9").unwrap();
-    let dropped = || {
-        let drops = daemon.json(&["drops", "--reason", "admit.fault"]);
-        drops[0]["count"].as_u64().unwrap_or_default()
-    };
-    until("a loss on entering", || dropped() > 0);
-    let totals = &daemon.json(&["status"])["totals"];
-    let count = |name: &str| totals[name].as_u64().unwrap();
-    let ended = count("forwarded") + count("consumed") + count("parked") + count("dropped");
-    assert_eq!(count("received"), ended, "{totals}");
-    assert!(count("dropped") >= dropped() && count("lost_leaving") >= 20, "{totals}");
-    daemon.order(&["fault", "set", "c1", "--up", "true"]);
-    assert_eq!(daemon.json(&["fault", "ls"]).as_array().unwrap().len(), 1, "c1 has none that does anything");
-    let told = daemon.ask(&packet);
-    let text = String::from_utf8(told.stdout).unwrap();
-    assert!(told.status.code() == Some(10) && text.contains("verdict: DROP deliver.fault"), "{text}");
+    losses_on_entering_are_traced_and_accounted_for(&daemon, &sender);
 
     // A bad wire both ways: TCP gets through all the same, and every kind has happened.
     let order = "fault set c2 --loss 1% --delay 1ms --jitter 1ms --duplicate 5% --reorder 5% --reorder-by 2ms --corrupt 1% --rate 500mbit";
@@ -93,4 +72,29 @@ fn faults_do_what_is_asked_and_end_when_they_are_cleared() {
     transfer(&one, &two, "172.16.0.3:0");
     let text = String::from_utf8(daemon.ask(&["status"]).stdout).unwrap();
     assert!(!text.contains("fault clear"), "{text}");
+}
+
+/// While c2 loses all that leaves by it, c1 loses all that comes, for a while: `trace` knows, and what came adds up.
+fn losses_on_entering_are_traced_and_accounted_for(daemon: &Daemon, sender: &UdpSocket) {
+    daemon.order(&["fault", "set", "c1", "--in", "--up", "false"]);
+    let packet = ["trace", "--in", "c1", "udp 172.16.0.2:5 > 172.16.0.3:9"];
+    let told = daemon.ask(&packet);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.code() == Some(10) && text.contains("verdict: DROP admit.fault"), "{text}");
+    sender.send_to(b"lost", "172.16.0.3:9").unwrap();
+    let dropped = || {
+        let drops = daemon.json(&["drops", "--reason", "admit.fault"]);
+        drops[0]["count"].as_u64().unwrap_or_default()
+    };
+    until("a loss on entering", || dropped() > 0);
+    let totals = &daemon.json(&["status"])["totals"];
+    let count = |name: &str| totals[name].as_u64().unwrap();
+    let ended = count("forwarded") + count("consumed") + count("parked") + count("dropped");
+    assert_eq!(count("received"), ended, "{totals}");
+    assert!(count("dropped") >= dropped() && count("lost_leaving") >= 20, "{totals}");
+    daemon.order(&["fault", "set", "c1", "--up", "true"]);
+    assert_eq!(daemon.json(&["fault", "ls"]).as_array().unwrap().len(), 1, "c1 has none that does anything");
+    let told = daemon.ask(&packet);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.code() == Some(10) && text.contains("verdict: DROP deliver.fault"), "{text}");
 }
