@@ -135,6 +135,19 @@ fn what_forged_packets_have_opened_yields() {
 }
 
 #[test]
+fn a_later_fragment_of_tcp_opens_nothing_from_outside() {
+    let mut plan = plan();
+    plan.publishes = Vec::from([publish(7, 80, 80, "172.16.0.9", 80)]);
+    let mut bench = Bench::new(&plan);
+    let knock = tcp("192.0.2.9:1", "203.0.113.1:80");
+    let (dst, origin) = bench.all.published(&knock).unwrap();
+    let wish = Wish { dst: Some(dst), src: SourceNat::Keep, origin, inside: knock.src.address };
+    let opened = bench.with_turn(|all, turn| all.open(turn, &knock, None, &wish));
+    assert_eq!(opened, Err(DropReason::Unsolicited));
+    assert!(bench.open(&knock, SYN, &wish).is_ok());
+}
+
+#[test]
 fn every_number_of_a_pool_is_given_and_none_twice() {
     let mut bench = Bench::new(&plan());
     let mut given = std::collections::BTreeSet::new();
